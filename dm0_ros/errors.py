@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that a person can act on: each names the thing that is wrong and the remedy."""
+
+
+class Dm0Error(Exception):
+    """Base of every error that this package raises for bad input. The text is for the user."""
+
+
+class RobotError(Dm0Error):
+    """A robot's YAML or URDF is missing, malformed or contradicts itself."""
+
+
+class CheckpointError(Dm0Error):
+    """A checkpoint folder is missing, incomplete, truncated or of another architecture."""
+
+
+class ObservationError(Dm0Error):
+    """An observation cannot be used: a picture or a joint is missing, stale or not finite."""
+
+
+class InstructionError(Dm0Error):
+    """An instruction is empty or too long."""
+
+
+class PlanError(Dm0Error):
+    """A plan is refused: not finite, unknown columns, in the past, or too far from the robot."""
