@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every policy is to the rest of the package: an observation in, a plan out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dm0_ros.robots.spec import Space
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy needs and gives, so that a node can feed it without knowing which one it is."""
+
+    name: str  # which checkpoint; goes into every plan
+    camera_slots: tuple[str, ...]  # views it wants, by name
+    state_names: tuple[str, ...]  # columns of the state vector
+    action_names: tuple[str, ...]  # columns of a plan
+    space: Space
+    horizon: int  # H, rows of a plan
+    step: float  # s between rows
+    needs_prefix: bool = False  # whether infer() must be given the rows already committed
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One moment as the policy sees it."""
+
+    pictures: Mapping[str, np.ndarray]  # slot -> (height, width, 3) uint8 RGB
+    state: np.ndarray  # (S,) in PolicySpec.state_names, SI and radians
+    instruction: str
+    stamp: float  # s: stamp of the newest picture
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Wall time of one inference by stage, in ms."""
+
+    preprocessing: float
+    prefix: float  # vision and text
+    reasoning: float
+    flow: float
+
+    @property
+    def total(self) -> float:
+        """Sum of the stages, ms."""
+        return self.preprocessing + self.prefix + self.reasoning + self.flow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chunk of set-points with time in it. Row k is due at ``start + k * step``."""
+
+    start: float  # s, same clock as Observation.stamp
+    step: float  # s
+    space: Space
+    names: tuple[str, ...]  # one per column
+    values: np.ndarray  # (H, D) float64, absolute, SI and radians
+    progress: float  # of the task, in [0, 1]; NaN where not predicted
+    latency: Latency
+
+
+class Policy(Protocol):
+    """A policy. Not thread-safe: one caller at a time."""
+
+    spec: PolicySpec
+
+    def reset(self) -> None:
+        """Forget everything about the running task."""
+
+    def infer(self, observation: Observation, prefix: np.ndarray | None = None) -> Plan:
+        """Plan for one observation.
+
+        ``prefix`` holds the rows (d, D) that will be executed anyway, for policies that continue
+        them. Raises `ObservationError` or `InstructionError` where the observation is unusable.
+        """
