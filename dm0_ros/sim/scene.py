@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MuJoCo model of a robot in a world."""
+
+import mujoco
+import numpy as np
+
+from dm0_ros.robots.kinematics import load_urdf
+from dm0_ros.robots.spec import RobotSpec, SimulatedCamera
+from dm0_ros.sim.world import Block, World
+
+# Bits of MuJoCo's contact masks. Robot parts do not collide with each other: the chain's primitive
+# shapes overlap at the joints.
+ROBOT, SCENE = 1, 2
+_HIDDEN_GROUP = 3
+
+# URDF has no word for these; MuJoCo reads them from an extension element.
+_COMPILER = (
+    '<mujoco><compiler discardvisual="false" fusestatic="false" balanceinertia="true"/></mujoco>'
+)
+
+
+def build_scene(spec: RobotSpec, world: World) -> mujoco.MjModel:
+    """Compile robot, servos, table, objects, cameras and lights into one model."""
+    scene = mujoco.MjSpec.from_string(load_urdf(spec).replace("</robot>", _COMPILER + "</robot>"))
+    scene.option.timestep = spec.simulation.physics_step
+    scene.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    scene.visual.global_.offwidth = max(c.width for c in spec.simulation.cameras.values())
+    scene.visual.global_.offheight = max(c.height for c in spec.simulation.cameras.values())
+    # Software rendering: shadows and multisampling cost twenty times the rest of the picture.
+    scene.visual.quality.shadowsize = 1
+    scene.visual.quality.offsamples = 0
+    for body in scene.bodies[1:]:
+        body.gravcomp = 1.0
+    for geom in scene.geoms:
+        if geom.contype:
+            geom.contype, geom.conaffinity, geom.group = ROBOT, SCENE, _HIDDEN_GROUP
+    _add_servos(scene, spec)
+    _add_surroundings(scene, world)
+    for slot, camera in spec.simulation.cameras.items():
+        _add_camera(scene, slot, camera)
+    return scene.compile()
+
+
+def _add_servos(scene: mujoco.MjSpec, spec: RobotSpec) -> None:
+    for name in spec.column_names:
+        servo = scene.add_actuator(name=name, target=name)
+        servo.trntype = mujoco.mjtTrn.mjTRN_JOINT
+        stiffness = spec.simulation.stiffness[name]
+        servo.set_to_position(kp=stiffness, kv=spec.simulation.damping[name])
+        joint = scene.joint(name)
+        joint.armature = 0.1 if name in spec.joint_names else 0.01
+
+
+def _add_surroundings(scene: mujoco.MjSpec, world: World) -> None:
+    root = scene.worldbody
+    scene.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.80, 0.85, 0.90],
+        rgb2=[0.60, 0.66, 0.72],
+        width=64,
+        height=64,
+    )
+    root.add_light(
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0.8, -0.4, 2.0],
+        dir=[-0.2, 0.2, -1.0],
+        diffuse=[0.5, 0.5, 0.5],
+        specular=[0, 0, 0],
+    )
+    scene.visual.headlight.ambient = [0.35, 0.35, 0.35]
+    scene.visual.headlight.diffuse = [0.3, 0.3, 0.3]
+    scene.visual.headlight.specular = [0, 0, 0]
+    root.add_geom(
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[3, 3, 0.1],
+        pos=[0, 0, -0.75],
+        rgba=[0.55, 0.58, 0.62, 1],
+        contype=SCENE,
+        conaffinity=ROBOT | SCENE,
+    )
+    root.add_geom(
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=world.table.position,
+        size=np.array(world.table.size) / 2,
+        rgba=[*world.table.colour, 1],
+        contype=SCENE,
+        conaffinity=ROBOT | SCENE,
+    )
+    for block in world.objects:
+        _add_block(root, block)
+
+
+def _add_block(root: mujoco.MjsBody, block: Block) -> None:
+    body = root.add_body(name=block.name)
+    body.add_freejoint(name=block.name)
+    body.add_geom(
+        name=block.name,
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[block.size / 2] * 3,
+        mass=block.mass,
+        rgba=[*block.colour, 1],
+        contype=SCENE,
+        conaffinity=ROBOT | SCENE,
+        friction=[1.0, 0.01, 0.001],
+    )
+
+
+def _add_camera(scene: mujoco.MjSpec, slot: str, camera: SimulatedCamera) -> None:
+    parent = scene.body(camera.link) if camera.link else scene.worldbody
+    parent.add_camera(
+        name=slot,
+        pos=camera.position,
+        fovy=np.degrees(camera.field_of_view),
+        xyaxes=look_at(camera.position, camera.target, camera.up),
+    )
+
+
+def look_at(position, target, up) -> np.ndarray:
+    """Right and up axes (6,) of a camera at ``position`` that looks at ``target``, all (3,)."""
+    forward = np.subtract(target, position)
+    right = np.cross(forward, up)
+    upward = np.cross(right, forward)
+    return np.concatenate([right / np.linalg.norm(right), upward / np.linalg.norm(upward)])

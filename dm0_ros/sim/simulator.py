@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated robot: commands in, joint states and pictures out, and the truth about touches."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# MuJoCo picks its GL library at import. A robot's computer may have no display; EGL needs none.
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import mujoco  # noqa: E402
+import numpy as np  # noqa: E402
+
+from dm0_ros.errors import RobotError  # noqa: E402
+from dm0_ros.robots.spec import RobotSpec  # noqa: E402
+from dm0_ros.sim.scene import ROBOT, build_scene  # noqa: E402
+from dm0_ros.sim.world import World, load_world  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Touch:
+    """The robot came into contact with an object."""
+
+    name: str
+    time: float  # s since reset
+
+
+@dataclass(frozen=True)
+class JointState:
+    """What a driver would report. Gripper joints are reported as the driver does, not as opening."""
+
+    names: tuple[str, ...]
+    positions: np.ndarray  # (N,) rad or m
+    velocities: np.ndarray  # (N,) rad/s or m/s
+
+
+class Simulator:
+    """One robot in one world. Not thread-safe; render from the thread that made it.
+
+    Raises `RobotError` where the robot's YAML has no simulation section.
+    """
+
+    def __init__(self, spec: RobotSpec, world: World | None = None, seed: int = 0) -> None:
+        if spec.simulation is None:
+            raise RobotError(f"{spec.name}: its YAML has no 'simulation' section; add one")
+        self.spec = spec
+        self.world = world or load_world(spec.simulation.world)
+        self.model = build_scene(spec, self.world)
+        self.data = mujoco.MjData(self.model)
+        self._scales = {g.name: 1.0 / g.opening_per_joint for g in spec.grippers}
+        self._addresses = np.array(
+            [self.model.joint(name).qposadr[0] for name in spec.column_names]
+        )
+        self._rates = np.array([self.model.joint(name).dofadr[0] for name in spec.column_names])
+        self._objects = {self.model.geom(n).id: n for n in self.world.object_names}
+        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._seeds = np.random.SeedSequence(seed)
+        self.reset()
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the last reset."""
+        return self.data.time
+
+    def reset(self, seed: int | None = None) -> None:
+        """Robot home, objects somewhere else. The same seed gives the same scene.
+
+        Without a seed, the next scene of the sequence that the constructor's seed began.
+        """
+        source = self._seeds.spawn(1)[0] if seed is None else seed
+        self.arrange(self.world.place(np.random.default_rng(source)), self.spec.home)
+
+    def arrange(self, poses: np.ndarray, home: Mapping[str, float]) -> None:
+        """Start afresh with objects at ``poses`` (N, 3: x, y, yaw) and the robot at ``home``."""
+        mujoco.mj_resetData(self.model, self.data)
+        for block, (x, y, yaw) in zip(self.world.objects, poses, strict=True):
+            address = self.model.joint(block.name).qposadr[0]
+            height = self.world.table.top + block.size / 2
+            quaternion = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
+            self.data.qpos[address : address + 7] = [x, y, height, *quaternion]
+        names = list(home)
+        self.command(names, [home[name] for name in names])
+        self._jump_to_command()
+        self.touches: list[Touch] = []
+
+    def _jump_to_command(self) -> None:
+        self.data.qpos[self._addresses] = self.data.ctrl
+        for index in range(self.model.neq):
+            if self.model.eq_type[index] == mujoco.mjtEq.mjEQ_JOINT:
+                follower, leader = self.model.eq_obj1id[index], self.model.eq_obj2id[index]
+                ratio = self.model.eq_data[index, 1]
+                position = self.data.qpos[self.model.jnt_qposadr[leader]] * ratio
+                self.data.qpos[self.model.jnt_qposadr[follower]] = position
+        mujoco.mj_forward(self.model, self.data)
+
+    def command(self, names: Sequence[str], values: Sequence[float]) -> None:
+        """Set servo targets by name: rad, and metres of opening for grippers.
+
+        Raises `RobotError` for an unknown name or a value that is not finite.
+        """
+        for name, value in zip(names, values, strict=True):
+            if name not in self.spec.column_names:
+                raise RobotError(f"simulator: command for unknown joint '{name}'")
+            if not np.isfinite(value):
+                raise RobotError(f"simulator: command for {name} is not finite")
+            index = self.spec.column_names.index(name)
+            self.data.ctrl[index] = value * self._scales.get(name, 1.0)
+
+    def step(self, duration: float) -> None:
+        """Advance physics by ``duration`` seconds, in whole physics steps."""
+        for _ in range(round(duration / self.model.opt.timestep)):
+            mujoco.mj_step(self.model, self.data)
+            self._note_touches()
+
+    def _note_touches(self) -> None:
+        touched = {touch.name for touch in self.touches}
+        contacts = self.data.contact
+        for pair in contacts.geom[: self.data.ncon]:
+            for one, other in (pair, pair[::-1]):
+                name = self._objects.get(int(one))
+                by_robot = self.model.geom_contype[other] == ROBOT
+                if name and by_robot and name not in touched:
+                    touched.add(name)
+                    self.touches.append(Touch(name, self.data.time))
+
+    def joint_state(self) -> JointState:
+        """Positions and velocities of every joint and gripper, as the driver reports them."""
+        return JointState(
+            self.spec.column_names,
+            self.data.qpos[self._addresses].copy(),
+            self.data.qvel[self._rates].copy(),
+        )
+
+    def measured(self) -> dict[str, float]:
+        """Joint positions by name: rad, and metres of opening for grippers."""
+        state = self.joint_state()
+        pairs = zip(state.names, state.positions, strict=True)
+        return {name: float(value) / self._scales.get(name, 1.0) for name, value in pairs}
+
+    def object_pose(self, name: str) -> np.ndarray:
+        """Pose (7,) of an object: x y z, then quaternion w x y z. For truth, never for policies."""
+        return self.data.joint(name).qpos.copy()
+
+    def render(self, slot: str) -> np.ndarray:
+        """Picture of a camera, (height, width, 3) uint8 RGB."""
+        camera = self.spec.simulation.cameras[slot]
+        size = (camera.height, camera.width)
+        if size not in self._renderers:
+            self._renderers[size] = mujoco.Renderer(self.model, *size)
+        renderer = self._renderers[size]
+        renderer.update_scene(self.data, camera=slot)
+        return renderer.render()
+
+    def close(self) -> None:
+        """Free the renderers."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()

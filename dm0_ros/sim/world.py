@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A world: what stands around the robot, and what can be asked of it. Read from config/worlds/."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dm0_ros.errors import RobotError
+from dm0_ros.resources import find_resource
+from dm0_ros.robots.parsing import build, read_yaml
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A box to put things on; its top is at ``position.z + size.z / 2``."""
+
+    position: tuple[float, float, float]
+    size: tuple[float, float, float]
+    colour: Colour
+
+    @property
+    def top(self) -> float:
+        """Height of the table's surface, m."""
+        return self.position[2] + self.size[2] / 2
+
+
+@dataclass(frozen=True)
+class Block:
+    """A cube that can be touched and pushed."""
+
+    name: str
+    size: float  # m, edge
+    mass: float  # kg
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where objects may lie: a rectangle (x, y), and how far apart their centres stay, m."""
+
+    lower: tuple[float, float]
+    upper: tuple[float, float]
+    min_distance: float
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Sentences with ``{object}`` in them: some to train on, others to be judged on."""
+
+    training: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything around the robot."""
+
+    name: str
+    table: Table
+    objects: tuple[Block, ...]
+    placement: Placement
+    instructions: Instructions
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """Names of the objects, in the order of the file."""
+        return tuple(block.name for block in self.objects)
+
+    def place(self, random: np.random.Generator) -> np.ndarray:
+        """Random poses (N, 3) of the objects: x, y in m, yaw in rad.
+
+        Raises `RobotError` where the region is too small for the objects' distance.
+        """
+        spots: list[np.ndarray] = []
+        for _ in range(10_000):
+            spot = random.uniform(self.placement.lower, self.placement.upper)
+            if all(np.linalg.norm(spot - other) >= self.placement.min_distance for other in spots):
+                spots.append(spot)
+            if len(spots) == len(self.objects):
+                yaws = random.uniform(-np.pi / 4, np.pi / 4, len(spots))
+                return np.column_stack([np.stack(spots), yaws])
+        raise RobotError(f"world {self.name}: placement has no room for {len(self.objects)} objects")
+
+
+def load_world(name: str) -> World:
+    """The world ``config/worlds/<name>.yaml``. Raises `RobotError` that names what is wrong."""
+    path = find_resource("config", f"worlds/{name}.yaml")
+    return build(World, read_yaml(path), path.name)
