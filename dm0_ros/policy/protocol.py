@@ -12,7 +12,7 @@ from dm0_ros.robots.spec import Space
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """What a policy needs and gives, so that a node can feed it without knowing which one it is."""
+    """What a policy needs and gives: enough to feed it without knowing which one it is."""
 
     name: str  # which checkpoint; goes into every plan
     camera_slots: tuple[str, ...]  # views it wants, by name

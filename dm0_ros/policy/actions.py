@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of set-points to the network's columns, and back.
+
+The network sees differences to the state at the observation (the same state for every row), and
+some columns, such as grippers, as they are; both normalised and padded to its width.
+"""
+
+import math
+
+import numpy as np
+
+from dm0_ros.policy.normalisation import Normalisation, NormStats
+from dm0_ros.robots.spec import Layout, Space
+
+# Columns of a pose layout that are angles without limits; joints have limits and never wrap.
+_POSE_ANGLES = ("roll", "pitch", "yaw")
+
+
+def to_differences(rows: np.ndarray, state: np.ndarray, layout: Layout) -> np.ndarray:
+    """Rows (..., H, C) minus state (..., C), except absolute columns; SI and radians.
+
+    Differences of pose angles are wrapped to [-pi, pi): the arm goes the short way round.
+    """
+    _check_columns(rows, state, layout)
+    differences = np.asarray(rows, np.float64) - _reference(state, layout)
+    angles = _pose_angles(layout)
+    differences[..., angles] = (differences[..., angles] + math.pi) % math.tau - math.pi
+    return differences
+
+
+def from_differences(differences: np.ndarray, state: np.ndarray, layout: Layout) -> np.ndarray:
+    """The inverse of `to_differences`; pose angles may leave [-pi, pi) and mean the same."""
+    _check_columns(differences, state, layout)
+    return np.asarray(differences, np.float64) + _reference(state, layout)
+
+
+def encode_actions(
+    rows: np.ndarray,
+    state: np.ndarray,
+    layout: Layout,
+    stats: NormStats,
+    mode: Normalisation,
+) -> np.ndarray:
+    """Rows (..., H, C) and state (..., C), as named in the layout, to (..., H, D) float32.
+
+    D is the length of the statistics, which is the network's ``action_dim``. Padding is put in
+    before normalising, so with quantiles it becomes -1, which the network was trained to give.
+    """
+    differences = to_differences(rows, state, layout)
+    padding = len(stats.action.low) - len(layout.columns)
+    padded = np.pad(differences, [(0, 0)] * (differences.ndim - 1) + [(0, padding)])
+    return stats.action.normalise(padded, mode).astype(np.float32)
+
+
+def decode_actions(
+    columns: np.ndarray,
+    state: np.ndarray,
+    layout: Layout,
+    stats: NormStats,
+    mode: Normalisation,
+) -> np.ndarray:
+    """The network's columns (..., H, D) to rows (..., H, C) float64, absolute, SI and radians."""
+    differences = stats.action.denormalise(columns, mode)[..., : len(layout.columns)]
+    return from_differences(differences, state, layout)
+
+
+def _reference(state: np.ndarray, layout: Layout) -> np.ndarray:
+    absolute = np.isin(layout.columns, layout.absolute)
+    return np.where(absolute, 0.0, np.asarray(state, np.float64))[..., None, :]
+
+
+def _pose_angles(layout: Layout) -> np.ndarray:
+    if layout.space is not Space.EEF_POSE:
+        return np.zeros(len(layout.columns), dtype=bool)
+    return np.isin(layout.columns, _POSE_ANGLES)
+
+
+def _check_columns(rows: np.ndarray, state: np.ndarray, layout: Layout) -> None:
+    count = len(layout.columns)
+    if np.shape(rows)[-1:] != (count,) or np.shape(state)[-1:] != (count,):
+        raise ValueError(
+            f"the layout has {count} columns ({', '.join(layout.columns)}), "
+            f"found rows {np.shape(rows)} and state {np.shape(state)}"
+        )

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows to network columns and back."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dm0_ros.policy.actions import decode_actions, encode_actions, to_differences
+from dm0_ros.policy.normalisation import Normalisation, compute_stats
+from dm0_ros.robots import load_robot
+from dm0_ros.robots.spec import Layout, Space
+
+LAYOUT = Layout(Space.JOINT_POSITION, ("shoulder", "finger", "elbow"), ("finger",))
+ANGLES = st.floats(-3, 3, allow_nan=False)
+STATS = compute_stats(
+    np.random.default_rng(0).normal(size=(500, 3)),
+    np.ones((2, 3)) * [[0.0], [1.0]],
+    width=8,
+)
+
+
+def test_only_named_columns_stay_absolute():
+    rows = np.array([[1.0, 0.04, 2.0], [1.5, 0.0, 1.0]])
+    differences = to_differences(rows, np.array([1.0, 0.08, 0.5]), LAYOUT)
+    np.testing.assert_allclose(differences, [[0.0, 0.04, 1.5], [0.5, 0.0, 0.5]])
+
+
+def test_every_row_is_relative_to_the_state_not_to_the_row_before():
+    rows = np.cumsum(np.ones((4, 3)), axis=0)
+    assert to_differences(rows, np.zeros(3), LAYOUT)[:, 0].tolist() == [
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+    ]
+
+
+@pytest.mark.parametrize("mode", list(Normalisation))
+@given(
+    rows=arrays(np.float64, (2, 5, 3), elements=ANGLES),
+    state=arrays(np.float64, (2, 3), elements=ANGLES),
+)
+def test_round_trip(mode, rows, state):
+    columns = encode_actions(rows, state, LAYOUT, STATS, mode)
+    assert columns.shape == (2, 5, 8) and columns.dtype == np.float32
+    np.testing.assert_allclose(
+        decode_actions(columns, state, LAYOUT, STATS, mode), rows, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("mode", "padding"), [("quantile", -1.0), ("z_score", 0.0)])
+def test_padding_is_what_the_network_is_trained_to_give(mode, padding):
+    columns = encode_actions(np.ones((2, 3)), np.ones(3), LAYOUT, STATS, Normalisation(mode))
+    np.testing.assert_array_equal(columns[:, 3:], padding)
+
+
+@given(state=st.floats(-math.pi, math.pi), step=st.floats(-3.0, 3.0))
+def test_pose_angles_go_the_short_way_round(state, step):
+    layout = load_robot("franka").layout("pose")
+    pose = np.full(7, state)
+    row = np.full((1, 7), state + step)
+    row[0, 3:6] = (row[0, 3:6] + math.pi) % math.tau - math.pi  # as a driver would report it
+    differences = to_differences(row, pose, layout)
+    np.testing.assert_allclose(differences[0, :6], step, atol=1e-9)
+
+
+def test_joints_do_not_wrap():
+    assert to_differences(np.full((1, 3), 2.8), np.full(3, -2.8), LAYOUT)[0, 0] == pytest.approx(
+        5.6
+    )
+
+
+def test_wrong_number_of_columns_is_refused():
+    with pytest.raises(ValueError, match="3 columns .shoulder, finger, elbow."):
+        to_differences(np.zeros((5, 4)), np.zeros(4), LAYOUT)
