@@ -24,3 +24,7 @@ class InstructionError(Dm0Error):
 
 class PlanError(Dm0Error):
     """A plan is refused: not finite, unknown columns, in the past, or too far from the robot."""
+
+
+class ResourceError(Dm0Error):
+    """A file that ships with the package (launch, config, urdf, checkpoint) cannot be found."""

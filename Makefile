@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets up what it lacks. `make env PYTHON=python3.12` chooses the Python of a new .venv.
+PYTHON ?= python3
+VENV ?= .venv
+# a PYTHON that was asked for replaces the .venv of another version; the default keeps it
+EXACT = $(if $(filter file,$(origin PYTHON)),,--exact)
+RUN = . $(VENV)/bin/activate &&
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help env demo test lint bench clean
+
+help:
+	@echo 'make env      set up $(VENV): ROS 2 (unless one is sourced), packages, our interfaces'
+	@echo 'make demo     simulate a robot, give it instructions, show what happened; DEMO="--help"'
+	@echo 'make test     run every test; TEST="-k words" selects'
+	@echo 'make lint     ruff: rules and format'
+	@echo 'make bench    run every file of benchmarks/'
+	@echo 'make clean    remove $(VENV) and everything built'
+
+env:
+	@$(PYTHON) tools/prepare_environment.py --venv $(VENV) $(EXACT)
+
+demo: env
+	@$(RUN) dm0 demo $(DEMO)
+
+test: env
+	@$(RUN) python -m pytest -q $(TEST)
+
+lint: env
+	@$(RUN) ruff check . && ruff format --check .
+
+bench: env
+	@$(RUN) set -e; for file in benchmarks/*.py; do echo "== $$file"; python $$file; done
+
+clean:
+	rm -rf $(VENV) build install log dist *.egg-info

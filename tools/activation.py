@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets `source <venv>/bin/activate` and a bare `<venv>/bin/python` find ROS 2 and our interfaces.
+
+Both also select our Fast DDS profile. Run with the Python of that environment:
+`activation.py wheels` where ROS 2 comes from wheels, `activation.py ros` where one is sourced.
+"""
+
+import shlex
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILE = ROOT / "config/fastdds.xml"
+BEGIN, END = "# >>> dm0_ros >>>\n", "# <<< dm0_ros <<<\n"
+
+SHELL = """\
+dm0_ros_prepend() {{
+    eval "dm0_ros_old=\\${{$1:-}}"
+    case ":$dm0_ros_old:" in
+        *":$2:"*) ;;
+        *) export "$1=$2${{dm0_ros_old:+:$dm0_ros_old}}" ;;
+    esac
+}}
+dm0_ros_prepend AMENT_PREFIX_PATH "$VIRTUAL_ENV"
+dm0_ros_prepend CMAKE_PREFIX_PATH "$VIRTUAL_ENV"
+dm0_ros_prepend LD_LIBRARY_PATH "$VIRTUAL_ENV/lib"
+unset -f dm0_ros_prepend
+unset dm0_ros_old
+{distribution}if [ -z "${{FASTRTPS_DEFAULT_PROFILES_FILE:-}}" ]; then
+    export FASTRTPS_DEFAULT_PROFILES_FILE={profile}
+fi
+"""
+DISTRIBUTION = "export ROS_DISTRO=jazzy ROS_VERSION=2 ROS_PYTHON_VERSION=3\n"
+
+STARTUP = '''\
+# SPDX-License-Identifier: Apache-2.0
+"""Written by tools/activation.py of dm0_ros: what `activate` sets, for a start without it."""
+
+import os
+import sys
+
+os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", {profile!r})
+prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+if sys.prefix not in prefixes:
+    os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([sys.prefix, *filter(None, prefixes)])
+if os.path.join(sys.prefix, "lib") not in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+    # the wheels' own start-up file trusts this mark, which a parent may have left without the path
+    os.environ.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
+'''
+
+
+def hook_shell(venv, wheels):
+    """(Re)write our block at the end of bin/activate."""
+    path = venv / "bin/activate"
+    text = path.read_text().split(BEGIN)[0]
+    block = SHELL.format(
+        profile=shlex.quote(str(PROFILE)), distribution=DISTRIBUTION if wheels else ""
+    )
+    path.write_text(f"{text}{BEGIN}{block}{END}")
+
+
+def hook_python():
+    """A .pth line runs at every start; it sorts before the wheels' ros_wheels_bootstrapper.pth."""
+    site = Path(sysconfig.get_path("purelib"))
+    (site / "_dm0_ros_environment.py").write_text(STARTUP.format(profile=str(PROFILE)))
+    (site / "_dm0_ros_environment.pth").write_text("import _dm0_ros_environment\n")
+
+
+if __name__ == "__main__":
+    hook_shell(Path(sys.prefix), wheels=sys.argv[1] == "wheels")
+    hook_python()
