@@ -186,7 +186,7 @@ class DM0(nn.Module):
             raise ValueError(f"noise has shape {tuple(noise.shape)}; it must be {shape}")
         if progress is not None:
             progress = check_progress(self.config, progress, len(cache))
-        rows = self._time_rows(flow.euler_times(steps, self.device))
+        rows = self._time_rows(flow.euler_times(steps))
         x, least = noise.float(), None
         for row in rows:
             velocity, end = self._field(cache, x, row, progress)

@@ -31,11 +31,19 @@ def embed_time(time: Tensor, width: int) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), -1)
 
 
-def euler_times(steps: int, device: torch.device | None = None) -> Tensor:
-    """Times at which the field is evaluated, from 1 down to 1/steps: (steps,), float64."""
+@lru_cache(maxsize=8)
+def euler_times(steps: int) -> Tensor:
+    """Times at which the field is evaluated, from 1 down to about 1/steps: (steps,), float32.
+
+    Subtracted step by step in float32, because the reference does so and its rounding shows in the
+    actions (6e-5 after 10 steps); but counted, so that rounding never adds or drops a step.
+    """
     if steps < 1:
         raise ValueError(f"steps is {steps}; the Euler integration needs at least 1")
-    return 1 - torch.arange(steps, dtype=torch.float64, device=device) / steps
+    step, times = torch.tensor(1 / steps), [torch.tensor(1.0)]
+    while len(times) < steps:
+        times.append(times[-1] - step)
+    return torch.stack(times)
 
 
 def interpolate(actions: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
