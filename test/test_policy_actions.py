@@ -75,5 +75,5 @@ def test_joints_do_not_wrap():
 
 
 def test_wrong_number_of_columns_is_refused():
-    with pytest.raises(ValueError, match="3 columns .shoulder, finger, elbow."):
+    with pytest.raises(ValueError, match=r"3 columns .shoulder, finger, elbow."):
         to_differences(np.zeros((5, 4)), np.zeros(4), LAYOUT)

@@ -39,24 +39,15 @@ _MEAN_AND_DEVIATION = {
 }
 
 
-def check_picture(picture: object, slot: str) -> None:
-    """Raise `ObservationError` unless ``picture`` is (height, width, 3) uint8 and not empty."""
-    if not isinstance(picture, np.ndarray):
-        raise ObservationError(
-            f"picture '{slot}': expected an array, found {type(picture).__name__}"
-        )
-    if np.issubdtype(picture.dtype, np.floating) and not np.isfinite(picture).all():
-        raise ObservationError(
-            f"picture '{slot}': holds NaN or infinite pixels; send 8-bit RGB, and check the driver"
-        )
-    if picture.dtype != np.uint8:
-        raise ObservationError(
-            f"picture '{slot}': pixels are {picture.dtype}; convert them to 8-bit RGB (uint8)"
-        )
-    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise ObservationError(
-            f"picture '{slot}': has shape {picture.shape}; expected (height, width, 3), RGB"
-        )
+def check_pictures(pictures: Mapping[str, np.ndarray], slots: Sequence[str]) -> None:
+    """Raise `ObservationError` unless every slot has a picture (height, width, 3) uint8."""
+    for slot in slots:
+        if slot not in pictures:
+            raise ObservationError(
+                f"no picture for camera slot '{slot}'; "
+                f"got {', '.join(pictures) or 'none'}: check that this camera publishes"
+            )
+        _check_picture(pictures[slot], slot)
 
 
 def prepare_picture(
@@ -92,16 +83,29 @@ def stack_pictures(
     """
     views = np.zeros((len(slots), 3, size, size), np.float32)
     there = np.array([slot not in masked for slot in slots], dtype=bool)
+    check_pictures(pictures, [slot for slot in slots if slot not in masked])
     for index in np.flatnonzero(there):
-        slot = slots[index]
-        if slot not in pictures:
-            raise ObservationError(
-                f"no picture for camera slot '{slot}'; "
-                f"got {', '.join(pictures) or 'none'}: check that this camera publishes"
-            )
-        check_picture(pictures[slot], slot)
-        views[index] = prepare_picture(pictures[slot], size, pad, scale)
+        views[index] = prepare_picture(pictures[slots[index]], size, pad, scale)
     return views, there
+
+
+def _check_picture(picture: object, slot: str) -> None:
+    if not isinstance(picture, np.ndarray):
+        raise ObservationError(
+            f"picture '{slot}': expected an array, found {type(picture).__name__}"
+        )
+    if np.issubdtype(picture.dtype, np.floating) and not np.isfinite(picture).all():
+        raise ObservationError(
+            f"picture '{slot}': holds NaN or infinite pixels; send 8-bit RGB, and check the driver"
+        )
+    if picture.dtype != np.uint8:
+        raise ObservationError(
+            f"picture '{slot}': pixels are {picture.dtype}; convert them to 8-bit RGB (uint8)"
+        )
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ObservationError(
+            f"picture '{slot}': has shape {picture.shape}; expected (height, width, 3), RGB"
+        )
 
 
 def _pad_to_square(picture: np.ndarray, value: int) -> np.ndarray:

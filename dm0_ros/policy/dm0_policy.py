@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DM0 as a policy: an observation through the network into a plan."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
+from dm0_ros.model import DM0, PrefixCache
+from dm0_ros.model.config import read_config
+from dm0_ros.policy.actions import decode_actions
+from dm0_ros.policy.normalisation import NormStats, load_stats
+from dm0_ros.policy.observation import check_observation
+from dm0_ros.policy.pictures import stack_pictures
+from dm0_ros.policy.progress import ProgressTracker
+from dm0_ros.policy.prompt import encode_prompt
+from dm0_ros.policy.protocol import Latency, Observation, Plan, PolicySpec
+from dm0_ros.policy.settings import PolicySettings, load_settings
+from dm0_ros.policy.tokenizer import Tokenizer, load_tokenizer
+from dm0_ros.robots.spec import Layout, RobotSpec
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Dm0Parts:
+    """What a checkpoint folder holds, loaded and checked against each other and the robot."""
+
+    model: DM0
+    tokenizer: Tokenizer
+    stats: NormStats
+    settings: PolicySettings
+    layout: Layout
+
+
+class Dm0Policy:
+    """The `Policy` protocol over a DM0 checkpoint. Not thread-safe: one caller at a time."""
+
+    def __init__(self, parts: Dm0Parts, steps: int = 10, seed: int = 0) -> None:
+        """``steps`` of the flow's Euler integration; ``seed`` of the noise it starts from."""
+        if steps < 1:
+            raise Dm0Error(f"steps is {steps}; the flow needs at least 1, DM0's default is 10")
+        self._parts = parts
+        self._steps = steps
+        self._seed = seed
+        settings, columns = parts.settings, parts.layout.columns
+        self.spec = PolicySpec(
+            name=settings.name,
+            camera_slots=settings.used_slots,
+            state_names=columns,
+            action_names=columns,
+            space=parts.layout.space,
+            horizon=parts.model.config.chunk_size,
+            step=settings.step,
+        )
+        # On the CPU, so that a seed means the same noise on every device.
+        self._generator = torch.Generator("cpu")
+        self._progress = ProgressTracker(self.spec.horizon, self.spec.step)
+        self.reset()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        robot: RobotSpec,
+        device: str = "cpu",
+        dtype: str | None = None,
+        steps: int = 10,
+        seed: int = 0,
+    ) -> Dm0Policy:
+        """Load a checkpoint folder for a robot; see `load_parts` for what is checked."""
+        return cls(load_parts(path, robot, device, dtype), steps, seed)
+
+    def reset(self) -> None:
+        """Start a new task: progress 0, and the noise from its seed again."""
+        self._generator.manual_seed(self._seed)
+        self._progress.reset()
+
+    def warm_up(self) -> Latency:
+        """One inference on grey pictures, so that the first real one is as fast as the rest."""
+        size = self._parts.model.config.vision.image_size
+        grey = np.full((size, size, 3), 127, np.uint8)
+        plan = self.infer(
+            Observation(
+                pictures=dict.fromkeys(self.spec.camera_slots, grey),
+                state=np.zeros(len(self.spec.state_names)),
+                instruction="warm up",
+                stamp=0.0,
+            )
+        )
+        self.reset()
+        return plan.latency
+
+    @torch.inference_mode()
+    def infer(self, observation: Observation, prefix: np.ndarray | None = None) -> Plan:
+        """Plan for one observation; ``prefix`` is not used (`PolicySpec.needs_prefix`).
+
+        The same observations after `reset` give the same plans. Raises `ObservationError`,
+        `InstructionError`, or `PlanError` where the network's output is not finite.
+        """
+        begin = time.perf_counter()
+        check_observation(observation, self.spec)
+        progress = self._progress.update(observation.stamp)
+        inputs = self._prepare(observation)
+        prepared = self._now()
+        cache = self._parts.model.encode_prefix(*inputs)
+        encoded = self._now()
+        columns, predicted = self._integrate(cache, progress)
+        values = self._decode(columns, observation.state)
+        latency = Latency(
+            preprocessing=1e3 * (prepared - begin),
+            prefix=1e3 * (encoded - prepared),
+            reasoning=0.0,
+            flow=1e3 * (time.perf_counter() - encoded),
+        )
+        if predicted is not None:
+            self._progress.predict(observation.stamp, progress, predicted)
+        return Plan(
+            start=observation.stamp,
+            step=self.spec.step,
+            space=self.spec.space,
+            names=self.spec.action_names,
+            values=values,
+            progress=math.nan if predicted is None else progress,
+            latency=latency,
+        )
+
+    def _prepare(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        parts = self._parts
+        settings, device = parts.settings, parts.model.device
+        views, there = stack_pictures(
+            observation.pictures,
+            settings.camera_slots,
+            parts.model.config.vision.image_size,
+            settings.masked_slots,
+            settings.pad_colour,
+            settings.pixel_scale,
+        )
+        ids, mask = encode_prompt(
+            parts.tokenizer, observation.instruction, settings.max_text_tokens
+        )
+        arrays = (views, there, ids, mask)
+        images, *rest = (torch.from_numpy(array)[None].to(device) for array in arrays)
+        return images, *rest
+
+    def _integrate(self, cache: PrefixCache, progress: float) -> tuple[np.ndarray, float | None]:
+        config, device = self._parts.model.config, self._parts.model.device
+        shape = (1, config.chunk_size, config.action_dim)
+        noise = torch.randn(shape, generator=self._generator).to(device)
+        if not config.progress:
+            columns = self._parts.model.integrate(cache, noise, self._steps)
+            return columns[0].float().cpu().numpy(), None
+        given = torch.full((1, 1, 1), progress, device=device)
+        columns, predicted = self._parts.model.integrate(cache, noise, self._steps, given)
+        return columns[0].float().cpu().numpy(), float(predicted)
+
+    def _decode(self, columns: np.ndarray, state: np.ndarray) -> np.ndarray:
+        parts, names = self._parts, self.spec.action_names
+        values = decode_actions(
+            columns, state, parts.layout, parts.stats, parts.settings.normalisation
+        )
+        finite = np.isfinite(values).all(axis=0)
+        if not finite.all():
+            wrong = [name for name, good in zip(names, finite, strict=True) if not good]
+            raise PlanError(
+                f"{self.spec.name} gave NaN or infinite set-points for {', '.join(wrong)}; "
+                "load it with dtype float32, and if that is no help, copy the checkpoint again"
+            )
+        return values
+
+    def _now(self) -> float:
+        if self._parts.model.device.type == "cuda":
+            torch.cuda.synchronize(self._parts.model.device)
+        return time.perf_counter()
+
+
+def load_parts(
+    path: str | Path, robot: RobotSpec, device: str = "cpu", dtype: str | None = None
+) -> Dm0Parts:
+    """Load what lies in a checkpoint folder. The weights come last: they may take minutes.
+
+    ``dtype`` is float32, bfloat16, or None for what config.json says. Raises `CheckpointError`
+    where a file is missing or broken, or where network, tokenizer, statistics and the robot's
+    layout and cameras do not fit; `Dm0Error` where the device or dtype does not exist.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; give the one that holds config.json")
+    target, precision = _choose_device(device), _choose_dtype(dtype)
+    settings = load_settings(folder)
+    layout = settings.layout_of(robot)
+    tokenizer = load_tokenizer(folder)
+    config = read_config(folder)
+    if tokenizer.size > config.llm.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.size} tokens, the network "
+            f"{config.llm.vocab_size}; use the tokenizer that came with the checkpoint"
+        )
+    stats = load_stats(folder, width=config.action_dim)
+    _check_columns(folder, stats, layout, config.action_dim)
+    model = DM0.from_pretrained(folder, dtype=precision, device=target)
+    return Dm0Parts(model, tokenizer, stats, settings, layout)
+
+
+def _check_columns(folder: Path, stats: NormStats, layout: Layout, width: int) -> None:
+    if len(layout.columns) > width:
+        raise CheckpointError(
+            f"{folder}: the network has {width} action columns, the layout {len(layout.columns)} "
+            f"({', '.join(layout.columns)}); correct layout in policy.yaml"
+        )
+    untrained = stats.action.untrained()[: len(layout.columns)]
+    missing = [name for name, bad in zip(layout.columns, untrained, strict=True) if bad]
+    if missing:
+        raise CheckpointError(
+            f"{folder}: norm_stats.json has no action statistics for {', '.join(missing)} "
+            "(all zero); it belongs to another layout or checkpoint, or layout in policy.yaml "
+            "is wrong"
+        )
+
+
+def _choose_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as cause:
+        raise Dm0Error(f"device '{name}' is unknown; write cpu or cuda") from cause
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise Dm0Error(f"device '{name}': no CUDA GPU is usable here; use device cpu")
+    return device
+
+
+def _choose_dtype(name: str | None) -> torch.dtype | None:
+    if name is None:
+        return None
+    if name not in _DTYPES:
+        raise Dm0Error(f"dtype '{name}' is unknown; write {' or '.join(_DTYPES)}")
+    return _DTYPES[name]

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a checkpoint was trained, as its policy.yaml says it: what config.json has no room for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dm0_ros.errors import CheckpointError
+from dm0_ros.policy.normalisation import Normalisation
+from dm0_ros.policy.pictures import PadColour, PixelScale
+from dm0_ros.robots.parsing import build, read_yaml
+from dm0_ros.robots.spec import Layout, RobotSpec
+
+FILE_NAME = "policy.yaml"
+
+_EXAMPLE = """\
+  name: dm0-franka             # your name for it
+  robots: [franka]             # names in config/ that it was trained for
+  layout: pose                 # one of the robot's layouts
+  step: 0.1                    # s between rows of a chunk
+  normalisation: quantile      # or z_score
+  max_text_tokens: 100
+  pad_colour: grey             # or black
+  camera_slots: [right_hand, high, left_hand]  # in the network's order"""
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """The content of policy.yaml. Raises `CheckpointError` where its values contradict."""
+
+    name: str
+    robots: tuple[str, ...]  # that it was trained for
+    layout: str  # name of one of the robot's layouts
+    step: float  # s between rows of a chunk
+    normalisation: Normalisation
+    max_text_tokens: int
+    pad_colour: PadColour
+    camera_slots: tuple[str, ...]  # names in the network's order
+    masked_slots: tuple[str, ...] = ()  # slots of these that stay empty
+    pixel_scale: PixelScale = PixelScale.HALF
+
+    def __post_init__(self) -> None:
+        slots, masked = self.camera_slots, self.masked_slots
+        if self.step <= 0:
+            raise CheckpointError(f"{FILE_NAME}: step is {self.step} s; it must be positive")
+        if self.max_text_tokens < 1:
+            raise CheckpointError(f"{FILE_NAME}: max_text_tokens must be at least 1")
+        if not self.robots:
+            raise CheckpointError(f"{FILE_NAME}: robots is empty; name those it was trained for")
+        if len(set(slots)) != len(slots):
+            raise CheckpointError(f"{FILE_NAME}: camera_slots names a slot twice; see {slots}")
+        if not set(masked) < set(slots):
+            raise CheckpointError(
+                f"{FILE_NAME}: masked_slots must be some, not all, of camera_slots "
+                f"({', '.join(slots)}), found {', '.join(masked) or 'no slot at all'}"
+            )
+
+    @property
+    def used_slots(self) -> tuple[str, ...]:
+        """The slots that need pictures, in the network's order."""
+        return tuple(slot for slot in self.camera_slots if slot not in self.masked_slots)
+
+    def layout_of(self, robot: RobotSpec) -> Layout:
+        """The robot's layout for this checkpoint; raises `CheckpointError` if they do not fit."""
+        if robot.name not in self.robots:
+            raise CheckpointError(
+                f"{self.name} was trained for {', '.join(self.robots)}, not for {robot.name}; "
+                f"choose another checkpoint, or add {robot.name} to robots in its {FILE_NAME}"
+            )
+        if self.layout not in robot.layouts:
+            raise CheckpointError(
+                f"{self.name} needs layout '{self.layout}', which {robot.name} lacks; "
+                f"its layouts are {', '.join(robot.layouts)}"
+            )
+        absent = [slot for slot in self.used_slots if slot not in robot.camera_slots]
+        if absent:
+            raise CheckpointError(
+                f"{self.name} needs camera slot {', '.join(absent)}, which {robot.name} lacks; "
+                f"its slots are {', '.join(robot.camera_slots)}: add it to the robot's YAML, "
+                f"or to masked_slots in {FILE_NAME} if the checkpoint was trained without it"
+            )
+        return robot.layout(self.layout)
+
+
+def load_settings(folder: str | Path) -> PolicySettings:
+    """Read policy.yaml of a checkpoint folder.
+
+    Raises `CheckpointError` that says what to write where there is none.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing: it says how the checkpoint was trained. Write one such as\n"
+            f"{_EXAMPLE}"
+        )
+    content = read_yaml(path, CheckpointError)
+    return build(PolicySettings, content, str(path), CheckpointError)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that several rooms share."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from dm0_ros.policy.normalisation import compute_stats, save_stats
+from dm0_ros.robots import load_robot
+
+SETTINGS = {
+    "name": "tiny",
+    "robots": ["franka"],
+    "layout": "joint",
+    "step": 0.1,
+    "normalisation": "quantile",
+    "max_text_tokens": 220,
+    "pad_colour": "black",
+    "camera_slots": ["right_hand", "high", "left_hand"],
+    "masked_slots": ["high"],
+}
+
+
+def write_checkpoint(folder, progress=False):
+    # Imported here: tests that need no network must not pay for torch, nor fail without it.
+    import torch
+
+    from dm0_ros.model import DM0, DecoderConfig, DM0Config, VisionConfig
+
+    torch.manual_seed(0)
+    stream = DecoderConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+    config = DM0Config(
+        vision=VisionConfig(image_size=56, patch_size=14, width=16, layers=1, heads=2),
+        llm=stream,
+        expert=replace(stream, hidden_size=24),
+        action_dim=12,
+        chunk_size=6,
+        progress=progress,
+        bf16=False,
+    )
+    model = DM0(config)
+    if progress:
+        torch.nn.init.zeros_(model.model.progress_out_proj.weight)
+        torch.nn.init.constant_(model.model.progress_out_proj.bias, 0.4)
+    model.save_pretrained(folder)
+    (folder / "policy.yaml").write_text(yaml.safe_dump(SETTINGS))
+    columns = load_robot("franka").layout("joint").columns
+    random = np.random.default_rng(0).normal(scale=0.1, size=(100, len(columns)))
+    save_stats(compute_stats(random, random, width=12), folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def write_tokenizer(folder):
+    """A tokenizer with one token per byte."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator([], trainer)
+    raw.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture
+def tiny_checkpoint(tmp_path):
+    """A checkpoint folder for the Franka: DM0 at toy size, random weights, two cameras."""
+    return write_checkpoint(tmp_path / "tiny")
+
+
+@pytest.fixture
+def tiny_progress_checkpoint(tmp_path):
+    """The same with a progress head, which always predicts 0.4."""
+    return write_checkpoint(tmp_path / "tiny_progress", progress=True)
