@@ -24,7 +24,7 @@ dm0_ros_prepend() {{
 }}
 dm0_ros_prepend AMENT_PREFIX_PATH "$VIRTUAL_ENV"
 dm0_ros_prepend CMAKE_PREFIX_PATH "$VIRTUAL_ENV"
-dm0_ros_prepend LD_LIBRARY_PATH "$VIRTUAL_ENV/lib"
+dm0_ros_prepend LD_LIBRARY_PATH {libraries}
 unset -f dm0_ros_prepend
 unset dm0_ros_old
 {distribution}if [ -z "${{FASTRTPS_DEFAULT_PROFILES_FILE:-}}" ]; then
@@ -40,14 +40,31 @@ STARTUP = '''\
 import os
 import sys
 
+LIBRARIES = {libraries!r}
+
 os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", {profile!r})
 prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
 if sys.prefix not in prefixes:
     os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([sys.prefix, *filter(None, prefixes)])
-if os.path.join(sys.prefix, "lib") not in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
-    # the wheels' own start-up file trusts this mark, which a parent may have left without the path
-    os.environ.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
+
+# The loader reads LD_LIBRARY_PATH once, so Python starts anew when our libraries are not on it.
+# The wheels have such a start-up file too; it trusts a mark that children inherit even where the
+# path was taken from them, and mixes the order of the path, which a workspace's libraries lead.
+paths = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path]
+missing = [path for path in LIBRARIES if path not in paths]
+os.environ["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"
+if missing and os.environ.get("_DM0_ROS_STARTED") != str(os.getpid()):
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([*paths, *missing])
+    # the mark of this very process: where the loader drops the path, one new start is enough
+    os.environ["_DM0_ROS_STARTED"] = str(os.getpid())
+    os.execv(sys.executable, sys.orig_argv)
 '''
+
+
+def library_folders(venv):
+    """The prefix's own lib, and the folders in which the wheels bring libraries of others."""
+    bundled = Path(sysconfig.get_path("platlib")).glob("ros_*.libs")
+    return [str(path) for path in (venv / "lib", *sorted(bundled))]
 
 
 def hook_shell(venv, wheels):
@@ -55,18 +72,21 @@ def hook_shell(venv, wheels):
     path = venv / "bin/activate"
     text = path.read_text().split(BEGIN)[0]
     block = SHELL.format(
-        profile=shlex.quote(str(PROFILE)), distribution=DISTRIBUTION if wheels else ""
+        libraries=shlex.quote(":".join(library_folders(venv))),
+        profile=shlex.quote(str(PROFILE)),
+        distribution=DISTRIBUTION if wheels else "",
     )
     path.write_text(f"{text}{BEGIN}{block}{END}")
 
 
-def hook_python():
+def hook_python(venv):
     """A .pth line runs at every start; it sorts before the wheels' ros_wheels_bootstrapper.pth."""
     site = Path(sysconfig.get_path("purelib"))
-    (site / "_dm0_ros_environment.py").write_text(STARTUP.format(profile=str(PROFILE)))
+    startup = STARTUP.format(libraries=library_folders(venv), profile=str(PROFILE))
+    (site / "_dm0_ros_environment.py").write_text(startup)
     (site / "_dm0_ros_environment.pth").write_text("import _dm0_ros_environment\n")
 
 
 if __name__ == "__main__":
     hook_shell(Path(sys.prefix), wheels=sys.argv[1] == "wheels")
-    hook_python()
+    hook_python(Path(sys.prefix))

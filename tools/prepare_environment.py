@@ -59,9 +59,9 @@ def check_machine(ros):
         fail("CMake and a C++ compiler build the interfaces. Remedy: apt install cmake g++ make")
     if ros and subprocess.run([sys.executable, "-c", "import rclpy"], check=False).returncode:
         fail(
-            f"the ROS 2 in {ros} was sourced, but {sys.executable} cannot import its rclpy. Remedy: "
-            "name that ROS 2's Python (Jazzy: `make env PYTHON=/usr/bin/python3.12`), or use a shell "
-            "without it."
+            f"the ROS 2 in {ros} was sourced, but {sys.executable} cannot import its rclpy. "
+            "Remedy: name that ROS 2's Python, for Jazzy `make env PYTHON=/usr/bin/python3.12`, "
+            "or use a shell without it."
         )
 
 
@@ -98,7 +98,7 @@ class Environment:
         return self.venv / "stamps" / step
 
     def create(self, exact):
-        """Make the folder; one that exists keeps its Python unless `exact` asks for the running one."""
+        """Make the folder; one that exists keeps its Python unless `exact` wants this one."""
         version = ".".join(map(str, sys.version_info[:2]))
         source = f"ROS 2 of {self.ros}" if self.ros else "ROS 2 wheels"
         if self.python.exists():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes a virtual environment with the ROS 2 wheels a ROS prefix, as /opt/ros/jazzy is one.
 
-1. The CMake exports of the wheels name include folders of the machine that built them; they get ours.
-2. `setup.bash` and its relatives, which colcon and people source, are written from ament's templates.
+1. The CMake exports of the wheels name folders of the machine that built them; they get ours.
+2. `setup.bash` and its relatives, which colcon and people source, are written from ament's
+   templates.
 
 Run with the Python of that environment. Doing it twice changes nothing.
 """
