@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dm0_ros.model.attention import attend
 from dm0_ros.model.config import DecoderConfig
 from dm0_ros.model.rotary import Rope, turn_halves
 
@@ -38,7 +39,6 @@ class Attention(nn.Module):
         size, hidden = config.head_dim, config.hidden_size
         heads, shared = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = size
-        self.grouped = heads != shared
         self.q_proj = nn.Linear(hidden, heads * size, bias=False)
         self.k_proj = nn.Linear(hidden, shared * size, bias=False)
         self.v_proj = nn.Linear(hidden, shared * size, bias=False)
@@ -59,10 +59,7 @@ class Attention(nn.Module):
         own = key, value = self.keys_values(h, rope)
         if past is not None:
             key, value = torch.cat((past[0], key), 2), torch.cat((past[1], value), 2)
-        mixed = F.scaled_dot_product_attention(
-            turn_halves(query, rope), key, value, mask, is_causal=causal, enable_gqa=self.grouped
-        )
-        return self.o_proj(mixed.transpose(1, 2).flatten(2)), own
+        return self.o_proj(attend(turn_halves(query, rope), key, value, mask, causal)), own
 
 
 class GatedMLP(nn.Module):

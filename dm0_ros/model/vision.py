@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dm0_ros.model.attention import attend
 from dm0_ros.model.config import VisionConfig
 from dm0_ros.model.rotary import Rope, picture_table, turn_neighbours
 
@@ -41,8 +42,7 @@ class VisionAttention(nn.Module):
         turned = turn_neighbours(packed[:, :, :2], rope)
         query, key = (part.transpose(1, 2) for part in turned.unbind(2))
         value = packed[:, :, 2].transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return self.out_proj(attend(query, key, value))
 
 
 class VisionBlock(nn.Module):
