@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures that several rooms share."""
+"""Fixtures that several rooms share, and the count of tests that ran over real DDS."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from dm0_ros.policy.normalisation import compute_stats, save_stats
 from dm0_ros.robots import load_robot
 
+GRAPH = Path(__file__).parent / "graph"
 SETTINGS = {
     "name": "tiny",
     "robots": ["franka"],
@@ -86,3 +88,20 @@ def tiny_checkpoint(tmp_path):
 def tiny_progress_checkpoint(tmp_path):
     """The same with a progress head, which always predicts 0.4."""
     return write_checkpoint(tmp_path / "tiny_progress", progress=True)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if GRAPH in item.path.parents:
+            item.add_marker(pytest.mark.dds)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Skipped tests did not run, so they do not count."""
+    ran = [
+        report
+        for outcome in ("passed", "failed", "xfailed", "xpassed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if report.when == "call" and "dds" in report.keywords
+    ]
+    terminalreporter.write_line(f"{len(ran)} tests ran over real DDS")
