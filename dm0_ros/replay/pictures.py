@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures out of a bag: raw and compressed ones, all of them or those at certain moments."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from dm0_ros.errors import Dm0Error
+from dm0_ros.replay.bag import Message, list_topics, read_messages
+
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+_TO_RGB = {
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+}
+_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+class Frame(NamedTuple):
+    """One picture of a topic."""
+
+    time: float  # s since 1970: its stamp, else when it was received
+    picture: np.ndarray  # (height, width, 3) uint8 RGB
+
+
+def find_view(bag: Path, slots: Sequence[str]) -> str | None:
+    """The topic to show: the overlay of the first slot that has one, else a camera, else None."""
+    topics = [name for name, kind in list_topics(bag).items() if kind in _TYPES]
+    for pattern in ("overlay/{}/", "camera/{}/"):
+        for slot in slots:
+            for topic in sorted(topics):
+                if pattern.format(slot) in topic:
+                    return topic
+    return None
+
+
+def read_frames(bag: Path, topic: str) -> Iterator[Frame]:
+    """The pictures of a topic in order.
+
+    Raises `Dm0Error` that names the topic for an encoding that is not supported.
+    """
+    for message in read_messages(bag, [topic]):
+        stamp = message.content.header.stamp
+        seconds = stamp.sec + stamp.nanosec / 1e9
+        yield Frame(seconds or message.time, _decode(message))
+
+
+def pick_frames(bag: Path, topic: str, moments: Sequence[float]) -> list[Frame | None]:
+    """For each moment (s since 1970) the first picture at or after it, or None."""
+    picked: list[Frame | None] = [None] * len(moments)
+    waiting = sorted(range(len(moments)), key=moments.__getitem__)
+    for frame in read_frames(bag, topic):
+        while waiting and moments[waiting[0]] <= frame.time:
+            picked[waiting.pop(0)] = frame
+        if not waiting:
+            break
+    return picked
+
+
+def _decode(message: Message) -> np.ndarray:
+    image = message.content
+    if hasattr(image, "format"):
+        picture = cv2.imdecode(np.asarray(image.data), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise Dm0Error(f"{message.topic}: a picture of format '{image.format}' is broken")
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    if image.encoding not in _CHANNELS:
+        known = ", ".join(_CHANNELS)
+        raise Dm0Error(
+            f"{message.topic}: encoding '{image.encoding}' is not supported; known are {known}"
+        )
+    channels = _CHANNELS[image.encoding]
+    rows = np.asarray(image.data).reshape(image.height, image.step)
+    picture = rows[:, : image.width * channels].reshape(image.height, image.width, channels)
+    conversion = _TO_RGB.get(image.encoding)
+    return picture if conversion is None else cv2.cvtColor(picture, conversion)
