@@ -11,7 +11,7 @@ from torch import Tensor
 def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
-    """Mixes values: query (B, heads, L, d), key and value (B, kv heads, S, d) -> (B, L, heads * d).
+    """Mixes values: query (B, heads, L, d), key, value (B, kv heads, S, d) -> (B, L, heads * d).
 
     `mask` (broadcast to B, heads, L, S) is True where a key may be seen. Query heads share the
     key heads in order, an equal number each.

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -64,11 +64,10 @@ def load(
         model = kind(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found, extra = {}, []
-    for file, name, read in _tensors(folder):
-        if name not in wanted:
+    for file, name, tensor in _tensors(folder, wanted):
+        if tensor is None:
             extra.append(name)
             continue
-        tensor = read()
         if tuple(tensor.shape) != wanted[name]:
             raise CheckpointError(
                 f"{file}: {name} has shape {tuple(tensor.shape)}, config.json asks for "
@@ -101,19 +100,22 @@ def _replace(target: Path, write: Callable[[str], object]) -> None:
     os.close(handle)
     try:
         write(part)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
         os.chmod(part, 0o644)
         os.replace(part, target)
     finally:
         Path(part).unlink(missing_ok=True)
 
 
-def _tensors(folder: Path) -> Iterator[tuple[Path, str, Callable[[], Tensor]]]:
-    """Each tensor of the folder: its file, its name, and a function that reads it."""
+def _tensors(folder: Path, wanted: Container[str]) -> Iterator[tuple[Path, str, Tensor | None]]:
+    """Each tensor of the folder: its file, its name, and, if it is wanted, its value."""
     for file in _files(folder):
         try:
             with safe_open(file, framework="pt") as content:
-                for name in content.keys():
-                    yield file, name, lambda name=name: content.get_tensor(name)
+                names = content.keys()
+                for name in names:
+                    yield file, name, content.get_tensor(name) if name in wanted else None
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{file} is truncated or no safetensors file ({error}); copy it again"

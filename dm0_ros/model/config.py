@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from dm0_ros.errors import CheckpointError
 
@@ -106,7 +107,7 @@ class DM0Config:
         kind = values.pop("model_type", None)
         if kind not in (PLAIN, PROGRESS):
             raise CheckpointError(
-                f"config.json: model_type is {kind!r}; DM0 checkpoints say {PLAIN!r} or {PROGRESS!r}"
+                f"model_type is {kind!r}; DM0 checkpoints say {PLAIN!r} or {PROGRESS!r}"
             )
         return cls(
             vision=_vision(values),
@@ -146,7 +147,9 @@ def read_config(folder: Path) -> DM0Config:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); copy the checkpoint again") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error}); copy the checkpoint again"
+        ) from error
     try:
         values = _parse(text)
     except json.JSONDecodeError as error:
@@ -197,19 +200,11 @@ def _section(kind: type, name: str, values: Any) -> Any:
         for item in fields(kind)
         if item.name in values
     }
-    try:
-        return kind(**known)
-    except TypeError as error:
-        missing = [
-            item.name for item in fields(kind) if item.name not in known and _required(item)
-        ]
-        raise CheckpointError(f"{name} lacks {', '.join(missing)}") from error
-
-
-def _required(item: Any) -> bool:
-    from dataclasses import MISSING
-
-    return item.default is MISSING and item.default_factory is MISSING
+    needed = [item.name for item in fields(kind) if item.default is MISSING]
+    missing = [item for item in needed if item not in known]
+    if missing:
+        raise CheckpointError(f"{name} lacks {', '.join(missing)}")
+    return kind(**known)
 
 
 def _number(name: str, value: Any, kind: type) -> Any:

@@ -3,8 +3,8 @@
 
 Two transformer streams share one attention. The prefix (pictures, text) is read once, causally;
 the suffix (one token per action row) integrates a flow field from noise to actions, attending to
-the prefix's keys and values. Written from facts/dm0_model.md, sections A and B; numbers in, numbers
-out: no robot, no files but checkpoints, no ROS.
+the prefix's keys and values. Written from facts/dm0_model.md, sections A and B. Numbers in,
+numbers out: no robot, no files but checkpoints, no ROS.
 
 B is the batch, V the views, T the text length, H the chunk's rows, D the action width.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dm0_ros.model import checkpoint, flow
 from dm0_ros.model.config import DM0Config
 from dm0_ros.model.initialise import initialise
-from dm0_ros.model.inputs import check_inputs, check_progress
+from dm0_ros.model.inputs import check_flow, check_inputs, check_progress
 from dm0_ros.model.prefix import PrefixCache, compact, key_mask
 from dm0_ros.model.rotary import Rope, sequence_table
 from dm0_ros.model.transformer import Decoder
@@ -227,7 +227,7 @@ class DM0(nn.Module):
             Scalar loss, and velocity of noise's shape.
         """
         repeats = noise.shape[1] if noise.ndim == 4 else 1
-        self._check_flow(actions, noise, time)
+        check_flow(self.config, actions, noise, time)
         cache = self.encode_prefix(images, image_masks, token_ids, token_mask)
         cache = (cache.detach() if decouple else cache).repeat(repeats)
         if progress is not None:
@@ -288,18 +288,3 @@ class DM0(nn.Module):
             table = sequence_table(2 * length, llm.head_dim, llm.rope_theta, rounded)
             self._table = tuple(part.to(like.device, like.dtype) for part in table)
         return self._table
-
-    def _check_flow(self, actions: Tensor, noise: Tensor, time: Tensor) -> None:
-        rows = (self.config.chunk_size, self.config.action_dim)
-        if actions.ndim != 3 or tuple(actions.shape[1:]) != rows:
-            raise ValueError(f"actions have shape {tuple(actions.shape)}; it must be (B, *{rows})")
-        if noise.ndim not in (3, 4) or (len(noise), *noise.shape[-2:]) != tuple(actions.shape):
-            raise ValueError(
-                f"noise has shape {tuple(noise.shape)}; for actions {tuple(actions.shape)} it must "
-                "be the same, or (B, K, H, D)"
-            )
-        if time.shape != noise.shape[:-2]:
-            raise ValueError(
-                f"time has shape {tuple(time.shape)}; for this noise it must be "
-                f"{tuple(noise.shape[:-2])}"
-            )

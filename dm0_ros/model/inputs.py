@@ -20,7 +20,7 @@ def check_inputs(
     size = config.vision.image_size
     if images.ndim != 5 or tuple(images.shape[2:]) != (3, size, size):
         raise ObservationError(
-            f"images have shape {tuple(images.shape)}; this network takes (B, V, 3, {size}, {size})"
+            f"images have shape {tuple(images.shape)}; it must be (B, V, 3, {size}, {size})"
         )
     if tuple(image_masks.shape) != tuple(images.shape[:2]):
         raise ObservationError(
@@ -62,3 +62,21 @@ def check_progress(config: DM0Config, progress: Tensor, batch: int) -> Tensor:
             f"progress has shape {tuple(progress.shape)}; it must be ({batch}, 1, 1)"
         )
     return progress.reshape(batch, 1, 1)
+
+
+def check_flow(config: DM0Config, actions: Tensor, noise: Tensor, time: Tensor) -> None:
+    """Refuses training inputs whose shapes do not fit; see `DM0.flow_loss`."""
+    rows = (config.chunk_size, config.action_dim)
+    found = tuple(actions.shape)
+    if len(found) != 3 or found[1:] != rows:
+        raise ValueError(f"actions have shape {found}; it must be (B, {rows[0]}, {rows[1]})")
+    if noise.ndim not in (3, 4) or (len(noise), *noise.shape[-2:]) != found:
+        raise ValueError(
+            f"noise has shape {tuple(noise.shape)}; for actions {found} it must be the same, or "
+            "(B, K, H, D)"
+        )
+    if time.shape != noise.shape[:-2]:
+        raise ValueError(
+            f"time has shape {tuple(time.shape)}; for this noise it must be "
+            f"{tuple(noise.shape[:-2])}"
+        )

@@ -144,6 +144,6 @@ class Decoder(nn.Module):
 
     def attend(self, x: Tensor, rope: Rope, past: list[KeysValues], mask: Tensor | None) -> Tensor:
         """Runs x (B, L, hidden) with every token seeing the past and all of x; normed output."""
-        for layer, keys_values in zip(self.layers, past):
+        for layer, keys_values in zip(self.layers, past, strict=True):
             x, _ = layer(x, rope, keys_values, mask)
         return self.norm(x)
