@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The other process of the interface tests: `peer.py publish` or `peer.py serve`.
 
-It lives until its standard input closes, and first says where it took dm0_ros.msg from.
+It first says where it took dm0_ros.msg from, and lives until it is interrupted.
 """
 
+import contextlib
 import sys
-import threading
 import time
 
-import rclpy
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.executors import MultiThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
-
 import dm0_ros.msg
+import rclpy
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 EXAMPLE = {
@@ -34,7 +34,7 @@ EXAMPLE = {
 }
 
 
-def publish(node: Node) -> object:
+def publish(node: Node) -> Publisher:
     chunk = ActionChunk(**EXAMPLE)
     chunk.header.frame_id = "base"
     chunk.start.sec, chunk.start.nanosec = 12, 999_999_999
@@ -44,7 +44,7 @@ def publish(node: Node) -> object:
     return publisher
 
 
-def serve(node: Node) -> object:
+def serve(node: Node) -> ActionServer:
     """Refuses an empty instruction, works on "wait" until cancelled, and is done with others."""
 
     def execute(goal):
@@ -83,14 +83,12 @@ def main() -> None:
     offered = {"publish": publish, "serve": serve}[sys.argv[1]](node)
     executor = MultiThreadedExecutor(num_threads=3)
     executor.add_node(node)
-    spinning = threading.Thread(target=executor.spin)
-    spinning.start()
-    sys.stdin.read()
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        executor.spin()
     executor.shutdown()
-    spinning.join()
-    del offered
+    offered.destroy()
     node.destroy_node()
-    rclpy.shutdown()
+    rclpy.try_shutdown()
 
 
 if __name__ == "__main__":
