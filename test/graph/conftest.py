@@ -21,3 +21,13 @@ def own_domain(tmp_path_factory):
         for name in ("ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER"):
             patch.delenv(name, raising=False)
         yield domain
+
+
+@pytest.fixture
+def graph(own_domain):
+    """A node of the test's own, and processes that end with the test."""
+    from harness import Graph  # imports rclpy, which reads the environment set above
+
+    graph = Graph()
+    yield graph
+    graph.close()
