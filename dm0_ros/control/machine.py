@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor: plans and joint states in, one set-point a tick out, whatever arrives or does not.
+
+It never reads a clock: ``now`` is an argument, in seconds of the clock that plans are stamped in.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from dm0_ros.control.limiter import Limiter
+from dm0_ros.control.limits import Limits
+from dm0_ros.control.measurement import Measurement
+from dm0_ros.control.plan import Chunk, Coast, Motion, Trajectory
+from dm0_ros.control.seam import Fade, Seam
+from dm0_ros.errors import ObservationError, PlanError
+from dm0_ros.robots.spec import RobotSpec
+
+_LONGEST_STEP = 3.0  # periods: after a longer gap the set-point catches up instead of leaping
+_CLOCK_STEP = 0.001  # s that time may seem to go backwards before it counts as a jump
+_FURTHEST_START = 5.0  # s: a plan that begins later than this comes from another clock
+_REMEMBERED = 0.2  # s for which a limit that was reached stays in the status
+
+
+class State(IntEnum):
+    """States, with the numbers of ExecutorStatus.msg."""
+
+    IDLE = 0  # nothing is commanded
+    APPROACH = 1  # moving slowly to a far first row
+    EXECUTING = 2  # following a plan
+    STARVED = 3  # the plan ran out; braking
+    HOLD = 4  # keeping the last set-point
+    FAULT = 5  # stopped because something is wrong
+
+
+@dataclass(frozen=True)
+class SetPoint:
+    """What is commanded at one tick; arrays are (D,) in the order of ``Executor.names``."""
+
+    time: float  # s
+    positions: np.ndarray  # rad or m
+    velocities: np.ndarray
+    accelerations: np.ndarray
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the executor does and why; mirrors ExecutorStatus.msg."""
+
+    state: State
+    reason: str
+    epoch: int
+    sequence: int  # of the plan in use; 0 where none was
+    time_left: float  # s
+    observation_age: float  # s; NaN where no plan is in use
+    seam: float  # rad or m
+    limited: tuple[str, ...]
+    dropped: int
+    period_p99: float = math.nan  # s; known to whoever runs the ticks
+
+
+class Executor:
+    """State machine over a motion, a limiter, and the newest measurement. Not thread-safe."""
+
+    def __init__(self, robot: RobotSpec, seam: Seam) -> None:
+        self.names = robot.column_names
+        self.state = State.IDLE
+        self.reason = "no plan yet"
+        self.epoch = 0
+        self.dropped = 0
+        self._settings = robot.executor
+        self._limits = Limits.from_robot(robot)
+        self._seam = seam
+        self._measurement = Measurement(self.names, robot.executor.state_timeout)
+        self._last_tick: float | None = None
+        self._limited: dict[str, float] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """What a reset takes away: plan, set-point, the need for a reset."""
+        self._chunk: Chunk | None = None
+        self._motion: Motion | None = None
+        self._limiter: Limiter | None = None
+        self._sequence: int | None = None  # of the newest plan taken in this epoch
+        self._seam_size = 0.0
+        self._latched = False  # only a reset helps
+        self._idle_when_still = False
+
+    def accept(self, chunk: Chunk, now: float) -> None:
+        """Follow a plan from now on.
+
+        Raises `PlanError`, and counts the plan as dropped, where it is refused.
+        """
+        try:
+            self._accept(chunk, now)
+        except PlanError:
+            self.dropped += 1
+            raise
+
+    def _accept(self, chunk: Chunk, now: float) -> None:
+        self._check_turn(chunk)
+        values = self._limits.arrange(chunk)
+        new = Trajectory(chunk.start, chunk.step, values, self._limits.linear)
+        if new.end <= now:
+            raise PlanError(
+                f"plan {chunk.sequence} ended {now - new.end:.3f} s ago; it came too late"
+            )
+        if new.start > now + _FURTHEST_START:
+            raise PlanError(
+                f"plan {chunk.sequence} starts in {new.start - now:.1f} s; check that the clocks "
+                "of policy and executor agree"
+            )
+        try:
+            measured = self._measurement.read(now)
+        except ObservationError as error:
+            raise PlanError(f"plan {chunk.sequence} cannot start: {error}") from error
+        self._limits.check_first(new.sample(max(now, new.start))[0], measured)
+        self._take_over(chunk, new, measured, now)
+
+    def _check_turn(self, chunk: Chunk) -> None:
+        name = f"plan {chunk.sequence} of epoch {chunk.epoch}"
+        if self._latched:
+            raise PlanError(f"{name} refused: {self.reason}; reset first")
+        if chunk.epoch != self.epoch:
+            raise PlanError(f"{name} refused: the epoch is {self.epoch}")
+        if self._sequence is not None and chunk.sequence <= self._sequence:
+            raise PlanError(f"{name} refused: plan {self._sequence} came before it")
+
+    def _take_over(self, chunk: Chunk, new: Trajectory, measured: np.ndarray, now: float) -> None:
+        if self._limiter is None:
+            self._limiter = Limiter(self._limits, measured)
+        if self.state is State.EXECUTING:
+            old = self._motion
+        else:
+            pause = max(self._settings.blend_time, 1.0 / self._settings.rate)
+            old = Coast(now, self._limiter.state, pause)
+        begin = max(now, new.start)
+        self._seam_size = float(np.abs(new.sample(begin)[0] - old.sample(begin)[0]).max())
+        self._motion = self._seam.join(old, new, now, self._limits)
+        self._chunk = chunk
+        self._sequence = chunk.sequence
+        self._idle_when_still = False
+        self._enter(State.EXECUTING, f"following plan {chunk.sequence}")
+
+    def measure(self, positions: Mapping[str, float], stamp: float, now: float) -> None:
+        """Take in measured positions by name; a message may hold some of the joints only.
+
+        ``stamp`` is when they were measured; 0 where the driver does not say. A value that is
+        not finite is a fault while the arm is commanded.
+        """
+        broken = self._measurement.update(positions, stamp if stamp else now, now)
+        if broken and self.state is not State.IDLE:
+            self._fail(broken)
+
+    def tick(self, now: float) -> SetPoint | None:
+        """The set-point that is due at ``now``; None while nothing is to be commanded."""
+        elapsed = self._measure_gap(now)
+        if self._limiter is None:
+            return None
+        if self.state is State.EXECUTING:
+            self._check_measurement(now)
+        if elapsed > 0:
+            self._step(now, elapsed)
+        return None if self._limiter is None else _set_point(now, self._limiter)
+
+    def preview(self, now: float, spacing: float, count: int) -> list[SetPoint]:
+        """Where the set-point will be: ``count`` points after ``now``, and one more at rest.
+
+        For controllers that take a stretch of trajectory. Empty while nothing is commanded.
+        """
+        if self._limiter is None:
+            return []
+        limiter = self._limiter.copy()
+        points = []
+        for time in (now + spacing * (index + 1) for index in range(count)):
+            if self.state is State.EXECUTING and time < self._motion.end + spacing:
+                limiter.follow(self._motion.sample(time), spacing)
+            else:
+                limiter.brake(spacing)
+            points.append(_set_point(time, limiter))
+        positions, duration = limiter.stopping_place()
+        still = np.zeros_like(positions)
+        points.append(SetPoint(points[-1].time + max(duration, spacing), positions, still, still))
+        return points
+
+    def stop(self, reason: str) -> None:
+        """Brake and hold. Plans are refused until `reset`."""
+        if self.state is not State.FAULT:
+            self._halt(State.HOLD, reason)
+
+    def reset(self, reason: str) -> None:
+        """Begin a new epoch, idle: older plans are void, and nothing is commanded any more.
+
+        A set-point that still moves is brought to rest first.
+        """
+        limiter = self._limiter
+        self._forget()
+        self.epoch += 1
+        if limiter is None or limiter.at_rest:
+            self._enter(State.IDLE, reason)
+            return
+        self._limiter = limiter
+        self._idle_when_still = True
+        self._enter(State.STARVED, reason)
+
+    def status(self, now: float) -> Status:
+        """What it does at ``now``, and why."""
+        chunk = self._chunk
+        limited = (name for name, time in self._limited.items() if now - time <= _REMEMBERED)
+        return Status(
+            state=self.state,
+            reason=self.reason,
+            epoch=self.epoch,
+            sequence=self._sequence or 0,
+            time_left=max(0.0, self._motion.end - now) if self._motion else 0.0,
+            observation_age=now - chunk.start if chunk else math.nan,
+            seam=self._seam_size,
+            limited=tuple(sorted(limited)),
+            dropped=self.dropped,
+        )
+
+    def _measure_gap(self, now: float) -> float:
+        """Seconds to step by: those since the last tick, within reason."""
+        period = 1.0 / self._settings.rate
+        elapsed = period if self._last_tick is None else now - self._last_tick
+        self._last_tick = now
+        if elapsed >= -_CLOCK_STEP:
+            return min(elapsed, _LONGEST_STEP * period)
+        self._measurement.forget()
+        if self.state not in (State.IDLE, State.FAULT):
+            self._halt(State.HOLD, f"the clock stepped back by {-elapsed:.3f} s")
+        return period
+
+    def _check_measurement(self, now: float) -> None:
+        try:
+            self._measurement.read(now)
+        except ObservationError as error:
+            self._fail(str(error))
+
+    def _step(self, now: float, dt: float) -> None:
+        if self.state is State.EXECUTING:
+            self._follow(now, dt)
+            return
+        self._limiter.brake(dt)
+        if self.state is State.STARVED and self._limiter.at_rest:
+            self._settle()
+
+    def _follow(self, now: float, dt: float) -> None:
+        motion = self._motion
+        self._limiter.follow(motion.sample(now), dt)
+        for name in self._limiter.binding:
+            self._limited[name] = now
+        if isinstance(motion, Fade) and now >= motion.done:
+            self._motion = motion.new
+        if now >= motion.end:
+            self._enter(State.STARVED, f"plan {self._sequence} ran out and no newer one came")
+
+    def _settle(self) -> None:
+        if self._idle_when_still:
+            self._limiter = None
+            self._enter(State.IDLE, self.reason)
+        else:
+            self._enter(State.HOLD, self.reason)
+
+    def _halt(self, state: State, reason: str) -> None:
+        """Brake, and let nothing but a reset end it."""
+        self._motion = None
+        self._chunk = None
+        self._latched = True
+        self._idle_when_still = False
+        self._enter(state, reason)
+
+    def _fail(self, reason: str) -> None:
+        if self.state is not State.FAULT:
+            self._halt(State.FAULT, reason)
+
+    def _enter(self, state: State, reason: str) -> None:
+        self.state = state
+        self.reason = reason
+
+
+def _set_point(time: float, limiter: Limiter) -> SetPoint:
+    positions, velocities, accelerations = limiter.state
+    return SetPoint(time, positions, velocities, accelerations)

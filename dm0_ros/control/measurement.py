@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The newest measured position of each joint, with its age."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dm0_ros.errors import ObservationError
+
+
+class Measurement:
+    """Positions by name; each joint may be reported in messages of its own."""
+
+    def __init__(self, names: Sequence[str], timeout: float) -> None:
+        """Expect ``names``, none of them older than ``timeout`` seconds."""
+        self._names = tuple(names)
+        self._column = {name: index for index, name in enumerate(names)}
+        self._timeout = timeout
+        self.forget()
+
+    def forget(self) -> None:
+        """Know nothing."""
+        self._positions = np.full(len(self._names), math.nan)
+        self._stamps = np.full(len(self._names), -math.inf)
+        self._seen: set[str] = set()
+
+    def update(self, positions: Mapping[str, float], stamp: float, now: float) -> str:
+        """Take in some joints; returns a sentence about one that is not finite, or ''.
+
+        A stamp in the future counts as now.
+        """
+        broken = ""
+        if not self._seen >= positions.keys():
+            self._seen |= positions.keys()
+        for name, value in positions.items():
+            index = self._column.get(name)
+            if index is not None:
+                self._positions[index] = value
+                self._stamps[index] = min(stamp, now)
+                if not math.isfinite(value):
+                    broken = f"joint_states says {value} for {name}"
+        return broken
+
+    def read(self, now: float) -> np.ndarray:
+        """Positions (D,) in the order of names.
+
+        Raises `ObservationError` that names a joint which is missing, too old, or not finite.
+        """
+        oldest = int(np.argmin(self._stamps))
+        age = now - self._stamps[oldest]
+        if age > self._timeout:
+            raise ObservationError(self._explain(self._names[oldest], age))
+        if not np.isfinite(self._positions).all():
+            index = int(np.argmin(np.isfinite(self._positions)))
+            value = self._positions[index]
+            raise ObservationError(f"joint_states says {value} for {self._names[index]}")
+        return self._positions.copy()
+
+    def _explain(self, name: str, age: float) -> str:
+        if not self._seen:
+            return "no joint_states yet; check that the driver publishes them"
+        if math.isinf(age):
+            missing = [name for name in self._names if name not in self._seen]
+            return (
+                f"joint_states lacks {', '.join(missing)}; it has {', '.join(sorted(self._seen))}"
+            )
+        return (
+            f"joint_states: {name} is {age:.3f} s old; the limit (state_timeout) is "
+            f"{self._timeout:.3f} s. Check the driver, and that its clock agrees"
+        )
