@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks are fair, repeatable, and in words that were not trained on."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dm0_ros.errors import Dm0Error
+from dm0_ros.sim.tasks import choose_tasks
+from dm0_ros.sim.world import Instructions, load_world
+
+WORLD = load_world("three_blocks")
+
+
+@given(count=st.integers(0, 60), seed=st.integers(0, 2**31))
+def test_objects_and_wordings_take_turns(count, seed):
+    tasks = choose_tasks(WORLD, count, seed)
+    assert len(tasks) == count
+    assert tasks == choose_tasks(WORLD, count, seed)
+    by_object = Counter(dict.fromkeys(WORLD.object_names, 0))
+    by_object.update(task.object for task in tasks)
+    assert max(by_object.values()) - min(by_object.values()) <= 1
+    trained = {
+        wording.format(object=name)
+        for wording in WORLD.instructions.training
+        for name in WORLD.object_names
+    }
+    for task in tasks:
+        assert task.instruction not in trained
+        assert [name for name in WORLD.object_names if name in task.instruction.split()] == [
+            task.object
+        ]
+
+
+def test_seeds_differ():
+    assert choose_tasks(WORLD, 20, 1) != choose_tasks(WORLD, 20, 2)
+
+
+def test_world_without_instructions_is_refused():
+    world = replace(WORLD, instructions=Instructions(training=("x",), test=()))
+    with pytest.raises(Dm0Error, match="no test instructions"):
+        choose_tasks(world, 3, 0)
