@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -138,12 +139,11 @@ def _check_profile() -> Finding:
 
 
 def _check_launch() -> Finding:
-    try:
-        import launch_ros
-    except ImportError:
+    spec = find_spec("launch_ros")
+    if spec is None:
         remedy = "dm0 up <robot>, which starts the same nodes"
         return Finding("ros2 launch", State.OPTIONAL, "not installed", remedy)
-    return Finding("ros2 launch", State.GOOD, str(Path(launch_ros.__file__).parent))
+    return Finding("ros2 launch", State.GOOD, str(spec.origin))
 
 
 def _check_gl() -> Finding:
