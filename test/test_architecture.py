@@ -172,6 +172,9 @@ for room in {rooms!r}:
     [
         (("torch", "rclpy"), sorted(WITHOUT_TORCH)),
         (("rclpy",), sorted({*ALLOWED, *COMMON})),
+        # of the extras sim and bags
+        (("mujoco",), sorted({*ALLOWED, *COMMON} - {"sim", "training"})),
+        (("rosbags", "mcap", "mcap_ros2"), sorted({*ALLOWED, *COMMON} - {"replay"})),
     ],
 )
 def test_rooms_import_where_others_are_not_installed(absent, rooms):
