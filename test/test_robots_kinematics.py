@@ -22,7 +22,9 @@ unit = st.lists(st.floats(0.0, 1.0), min_size=7, max_size=7)
 
 
 def place(spec, model, fractions):
-    values = [j.lower + f * (j.upper - j.lower) for j, f in zip(spec.joints, fractions, strict=True)]
+    values = [
+        j.lower + f * (j.upper - j.lower) for j, f in zip(spec.joints, fractions, strict=True)
+    ]
     positions = dict(zip(spec.joint_names, values, strict=True))
     q = pinocchio.neutral(model)
     for joint, value in positions.items():
@@ -57,7 +59,9 @@ def test_urdf_limits_are_those_of_the_yaml(robot):
         index = model.joints[model.getJointId(joint.name)].idx_q
         assert model.lowerPositionLimit[index] == joint.lower
         assert model.upperPositionLimit[index] == joint.upper
-        assert model.velocityLimit[model.joints[model.getJointId(joint.name)].idx_v] == joint.velocity
+        assert (
+            model.velocityLimit[model.joints[model.getJointId(joint.name)].idx_v] == joint.velocity
+        )
 
 
 def test_unknown_link_is_named():

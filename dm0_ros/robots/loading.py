@@ -3,7 +3,6 @@
 
 from pathlib import Path
 
-from dm0_ros.errors import RobotError
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import build, read_yaml
 from dm0_ros.robots.spec import RobotSpec

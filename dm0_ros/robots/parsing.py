@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML into frozen dataclasses: every key is known, every key is there, every number is a number."""
+"""YAML into frozen dataclasses: no key unknown, none missing, every number a number."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from dm0_ros.errors import RobotError
 
 
 def read_yaml(path: Path, error: type[Exception] = RobotError) -> dict[str, Any]:
-    """The mapping in a YAML file; raises ``error`` where the file is absent, broken or no mapping."""
+    """The mapping in a YAML file; raises ``error`` where it is absent, broken or no mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as cause:

@@ -225,5 +225,6 @@ def _require(spec: RobotSpec, names, known, where: str) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise RobotError(
-            f"{spec.name}: {where} has unknown name {', '.join(unknown)}; known: {', '.join(known)}"
+            f"{spec.name}: {where} has unknown name {', '.join(unknown)}; "
+            f"known: {', '.join(known)}"
         )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 # MuJoCo picks its GL library at import. A robot's computer may have no display; EGL needs none.
 os.environ.setdefault("MUJOCO_GL", "egl")
 
-import mujoco  # noqa: E402
-import numpy as np  # noqa: E402
+import mujoco
+import numpy as np
 
-from dm0_ros.errors import RobotError  # noqa: E402
-from dm0_ros.robots.spec import RobotSpec  # noqa: E402
-from dm0_ros.sim.scene import ROBOT, build_scene  # noqa: E402
-from dm0_ros.sim.world import World, load_world  # noqa: E402
+from dm0_ros.errors import RobotError
+from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.sim.scene import ROBOT, build_scene
+from dm0_ros.sim.world import World, load_world
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Touch:
 
 @dataclass(frozen=True)
 class JointState:
-    """What a driver would report. Gripper joints are reported as the driver does, not as opening."""
+    """What a driver would report: gripper joints by their own position, not by opening."""
 
     names: tuple[str, ...]
     positions: np.ndarray  # (N,) rad or m
@@ -138,7 +138,7 @@ class Simulator:
         return {name: float(value) / self._scales.get(name, 1.0) for name, value in pairs}
 
     def object_pose(self, name: str) -> np.ndarray:
-        """Pose (7,) of an object: x y z, then quaternion w x y z. For truth, never for policies."""
+        """Pose (7,) of an object: x y z, quaternion w x y z. For truth, never for policies."""
         return self.data.joint(name).qpos.copy()
 
     def render(self, slot: str) -> np.ndarray:

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes of the scripted expert in simulation, recorded as samples for training.
+
+Every frame is labelled with the expert's plan for every object, not only for the one that it was
+moving to: one picture then teaches what each colour means.
+"""
+
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from dm0_ros.policy.pictures import prepare_picture
+from dm0_ros.robots import load_robot
+from dm0_ros.sim.simulator import Simulator
+from dm0_ros.training.reach import PoseTable, ReachExpert
+from dm0_ros.training.recipe import Recipe
+
+# Fingertip places from which the expert can start, m in the base frame: the blocks' region and a
+# margin, below the height at which the arm leaves the fixed cameras.
+LOWER, UPPER = (0.30, -0.28, 0.02), (0.66, 0.28, 0.36)
+_LOWEST_START = 0.07  # m; clear of the blocks' tops
+
+
+class Recorder:
+    """Performs episodes one by one. The same seed and number give the same episode."""
+
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.robot = load_robot(recipe.robot)
+        self.layout = self.robot.layout(recipe.layout)
+        self.simulator = Simulator(self.robot, seed=seed)
+        self.expert = ReachExpert(PoseTable(self.robot, LOWER, UPPER), recipe.expert)
+
+    def perform(self, episode: int) -> dict[str, np.ndarray]:
+        """Frames of one episode: pictures (F, V, S, S, 3), states (F, C), rows (F, O, H, C)."""
+        random = np.random.default_rng([self.seed, episode])
+        simulator, data = self.simulator, self.recipe.data
+        simulator.arrange(simulator.world.place(random), self._start(random))
+        target = random.integers(len(simulator.world.objects))
+        frames = []
+        for _ in range(data.frames):
+            plans = self._plan()
+            frames.append(self._frame(plans))
+            self._follow(plans[target], random)
+        return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
+
+    def _start(self, random: np.random.Generator) -> dict[str, float]:
+        home = dict(self.robot.home)
+        if random.random() < self.recipe.data.start_at_home:
+            return home
+        lower = (LOWER[0], LOWER[1], _LOWEST_START)
+        joints = self.expert.table.positions(random.uniform(lower, UPPER))
+        joints = joints + random.normal(0.0, self.recipe.data.disturbance, len(joints))
+        return home | dict(zip(self.expert.table.names, joints, strict=True))
+
+    def _plan(self) -> np.ndarray:
+        measured = self.simulator.measured()
+        joints = np.array([measured[name] for name in self.expert.table.names])
+        world = self.simulator.world
+        tops = np.stack([self.simulator.object_pose(block.name)[:3] for block in world.objects])
+        tops[:, 2] += [block.size / 2 for block in world.objects]
+        rows = self.recipe.network.chunk_size
+        return self.expert.plan(joints, tops, rows, self.recipe.step)
+
+    def _frame(self, plans: np.ndarray) -> dict[str, np.ndarray]:
+        size = self.recipe.network.vision.image_size
+        slots = self.robot.camera_slots
+        views = [prepare_picture(self.simulator.render(slot), size) for slot in slots]
+        measured = self.simulator.measured()
+        columns = self.layout.columns
+        rows = np.empty((*plans.shape[:2], len(columns)), np.float32)
+        for index, name in enumerate(columns):
+            moving = name in self.expert.table.names
+            source = plans[..., self.expert.table.names.index(name)] if moving else None
+            rows[..., index] = self.robot.home[name] if source is None else source
+        return {
+            "pictures": to_pixels(np.stack(views)),
+            "states": np.array([measured[name] for name in columns], np.float32),
+            "rows": rows,
+        }
+
+    def _follow(self, plan: np.ndarray, random: np.random.Generator) -> None:
+        data = self.recipe.data
+        error = random.normal(0.0, data.disturbance, plan.shape[1]) * (random.random() < 0.5)
+        dt = 1.0 / self.robot.executor.rate
+        times = np.arange(len(plan)) * self.recipe.step
+        for tick in range(round(data.frame_interval / dt)):
+            now = tick * dt
+            joints = [np.interp(now, times, column) for column in plan.T]
+            offset = error * now / data.frame_interval
+            self.simulator.command(self.expert.table.names, joints + offset)
+            self.simulator.step(dt)
+
+
+def to_pixels(views: np.ndarray) -> np.ndarray:
+    """Prepared pictures (V, 3, S, S) in [-1, 1] as 8-bit (V, S, S, 3), which is exact."""
+    return np.rint((views * 0.5 + 0.5) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def record(
+    recipe: Recipe, seed: int, folder: Path, workers: int, report: Callable[[int, int], None]
+) -> Path:
+    """Record the recipe's episodes into ``folder`` unless they are there; returns the folder.
+
+    ``report`` is called with episodes done and in all. Nothing half-done is ever mistaken for
+    data: the folder appears when all of it is written.
+    """
+    description = json.dumps({"seed": seed, **_describe(recipe)}, sort_keys=True)
+    stamp = folder / "recording.json"
+    if stamp.exists() and stamp.read_text() == description:
+        return folder
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    for leftover in (folder, unfinished):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    count = recipe.data.episodes
+    _allocate(recipe, unfinished)
+    context = multiprocessing.get_context("spawn")
+    shares = [range(first, count, workers) for first in range(workers)]
+    done = context.Queue()
+    tasks = [
+        context.Process(target=_work, args=(recipe, seed, unfinished, share, done), daemon=True)
+        for share in shares
+    ]
+    for task in tasks:
+        task.start()
+    _await(tasks, done, count, report)
+    (unfinished / "recording.json").write_text(description)
+    unfinished.rename(folder)
+    return folder
+
+
+def _describe(recipe: Recipe) -> dict:
+    parts = asdict(recipe)
+    keys = ("robot", "layout", "data", "expert", "step")
+    return {key: parts[key] for key in keys} | {"vision": parts["network"]["vision"]}
+
+
+def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:
+    robot = load_robot(recipe.robot)
+    columns = len(robot.layout(recipe.layout).columns)
+    objects = len(Simulator(robot).world.objects)
+    size, frames = recipe.network.vision.image_size, recipe.data.episodes * recipe.data.frames
+    views = len(robot.camera_slots)
+    return {
+        "pictures": ((frames, views, size, size, 3), np.uint8),
+        "states": ((frames, columns), np.float32),
+        "rows": ((frames, objects, recipe.network.chunk_size, columns), np.float32),
+    }
+
+
+def _allocate(recipe: Recipe, folder: Path) -> None:
+    for key, (shape, kind) in _shapes(recipe).items():
+        np.lib.format.open_memmap(folder / f"{key}.npy", "w+", kind, shape).flush()
+
+
+def _work(recipe: Recipe, seed: int, folder: Path, episodes: range, done) -> None:
+    recorder = Recorder(recipe, seed)
+    names = ("pictures", "states", "rows")
+    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in names}
+    frames = recipe.data.frames
+    for episode in episodes:
+        for key, values in recorder.perform(episode).items():
+            arrays[key][episode * frames : (episode + 1) * frames] = values
+        done.put(episode)
+    for array in arrays.values():
+        array.flush()
+
+
+def _await(tasks, done, count: int, report: Callable[[int, int], None]) -> None:
+    finished = 0
+    while finished < count:
+        if any(task.exitcode for task in tasks):
+            raise RuntimeError("a recording process died; its error is above")
+        if not done.empty():
+            done.get()
+            finished += 1
+            report(finished, count)
+        else:
+            tasks[0].join(0.05) if tasks[0].is_alive() else tasks[-1].join(0.05)
+    for task in tasks:
+        task.join()

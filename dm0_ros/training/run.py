@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training run from recipe to checkpoint: record, tokenise, train, write."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from dm0_ros.model import DM0
+from dm0_ros.policy.normalisation import NormStats, save_stats
+from dm0_ros.policy.tokenizer import load_tokenizer
+from dm0_ros.robots import load_robot
+from dm0_ros.training.dataset import Dataset
+from dm0_ros.training.recipe import Recipe
+from dm0_ros.training.recording import record
+from dm0_ros.training.trainer import Trainer
+from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
+
+_FEWEST_EPISODES = 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a person is told about: what is under way, how far, and the latest loss."""
+
+    stage: str
+    done: int
+    total: int
+    loss: float | None = None
+
+
+def scale(recipe: Recipe, steps: int | None, episodes: int | None) -> Recipe:
+    """The recipe with other numbers of steps and episodes, where given.
+
+    Fewer steps alone also record fewer episodes, in proportion: a trial run should be short.
+    """
+    if steps is not None:
+        share = min(1.0, steps / recipe.optimiser.steps)
+        recipe = replace(recipe, optimiser=replace(recipe.optimiser, steps=steps))
+        episodes = episodes or max(_FEWEST_EPISODES, round(recipe.data.episodes * share))
+    if episodes is not None:
+        recipe = replace(recipe, data=replace(recipe.data, episodes=episodes))
+    return recipe
+
+
+def train(
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    workers: int,
+    device: str,
+    report: Callable[[Progress], None],
+) -> Path:
+    """Run the recipe in ``folder``; a second call goes on where the first stopped.
+
+    Returns the folder of the finished checkpoint.
+    """
+    data = record(
+        recipe, seed, folder / "data", workers, lambda n, of: report(Progress("record", n, of))
+    )
+    dataset = Dataset(recipe, data)
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    vocabulary = train_tokenizer(dataset.sentences(), recipe.network.llm.vocab_size)
+    save_tokenizer(vocabulary, checkpoint)
+    stats = dataset.stats()
+    tokenizer = load_tokenizer(checkpoint)
+    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device)
+    steps = recipe.optimiser.steps
+    network = trainer.run(lambda n, loss: report(Progress("train", n, steps, loss)))
+    _write_losses(trainer.losses, folder)
+    _write_checkpoint(recipe, network, stats, checkpoint)
+    return checkpoint
+
+
+def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
+    network.save_pretrained(folder)
+    save_stats(stats, folder)
+    settings = {
+        "name": f"dm0-{recipe.name}",
+        "robots": [recipe.robot],
+        "layout": recipe.layout,
+        "step": recipe.step,
+        "normalisation": recipe.normalisation.value,
+        "max_text_tokens": recipe.max_text_tokens,
+        "pad_colour": recipe.picture_pad.value,
+        "camera_slots": list(load_robot(recipe.robot).camera_slots),
+    }
+    text = "# How to feed this checkpoint. Units: s.\n" + yaml.safe_dump(settings, sort_keys=False)
+    (folder / "policy.yaml").write_text(text, encoding="utf-8")
+
+
+def _write_losses(losses: list[float], folder: Path) -> None:
+    """Loss of every step as CSV, and its curve as a picture."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    with open(folder / "loss.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("step", "loss"), *enumerate(losses, start=1)])
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogy(range(1, len(losses) + 1), losses, linewidth=0.5, alpha=0.6)
+    axes.set(xlabel="step", ylabel="flow-matching loss", title=folder.name)
+    axes.grid(True, which="both", alpha=0.3)
+    figure.savefig(folder / "loss.png", dpi=120)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small tokenizer for a small network: byte-level BPE trained on the world's own sentences."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from dm0_ros.policy.prompt import OPENING, ROLE
+
+PAD = "<|endoftext|>"
+
+
+def train_tokenizer(sentences: Iterable[str], size: int) -> Tokenizer:
+    """A tokenizer of at most ``size`` ids that can encode any text.
+
+    The constant opening of the prompt and its role are one token each: they say nothing that
+    would be worth forty tokens of a small network's time.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    constants = [OPENING, ROLE]
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(constants),
+        special_tokens=[PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in constants])
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the two files that `dm0_ros.policy.tokenizer.load_tokenizer` reads."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = json.dumps({"pad_token": PAD}, indent=1)
+    (folder / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
