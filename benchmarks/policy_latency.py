@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time from an observation to a plan, without ROS: the network of a checkpoint on this machine."""
+
+import numpy as np
+from support.record import make_parser, report, summarise
+
+from dm0_ros.policy.protocol import Observation
+from dm0_ros.policy.registry import load_policy
+from dm0_ros.robots.loading import load_robot
+
+STAGES = ("preprocessing", "prefix", "reasoning", "flow", "total")
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--checkpoint", default="dm0-nano")
+    parser.add_argument("--robot", default="franka")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    parser.add_argument("--count", type=int, default=100, help="plans, after ten to warm up")
+    options = parser.parse_args()
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    robot = load_robot(options.robot)
+    policy = load_policy(options.checkpoint, robot, device=options.device)
+    random = np.random.default_rng(0)
+    cameras = robot.simulation.cameras
+    pictures = {
+        slot: random.integers(0, 255, (cameras[slot].height, cameras[slot].width, 3), np.uint8)
+        for slot in policy.spec.camera_slots
+    }
+    state = np.array([robot.home[name] for name in policy.spec.state_names])
+    observation = Observation(pictures, state, "touch the red block", stamp=0.0)
+    latencies = [policy.infer(observation).latency for _ in range(options.count + 10)][10:]
+    figures = {
+        "checkpoint": policy.spec.name,
+        "device": options.device,
+        "threads": torch.get_num_threads(),
+        "cameras": list(policy.spec.camera_slots),
+        "ms": {s: summarise([getattr(latency, s) for latency in latencies]) for s in STAGES},
+    }
+    report("policy_latency", figures, options.write)
+
+
+if __name__ == "__main__":
+    main()
