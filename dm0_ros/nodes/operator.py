@@ -166,7 +166,7 @@ class Operator:
 
     def _let_pass(self, seconds: float) -> None:
         """Wait until the robot has reported joints that are this much newer."""
-        until = self._now() + seconds
+        until = self.now() + seconds
         passed = self.wait(
             lambda: to_seconds(self._joints.header.stamp) >= until, seconds + _ANSWER_TIME
         )
@@ -179,15 +179,15 @@ class Operator:
         Raises `Dm0Error` where the action server does not answer.
         """
         self.progress = ""
-        started = self._now()
+        started = self.now()
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=to_duration(time_limit))
         sent = self._action.send_goal_async(goal, feedback_callback=self._take_feedback)
         handle = self._finish(sent, "the action execute_instruction")
         if not handle.accepted:
-            return Attempt((), None, started, self._now(), 0, "rejected", "the goal was refused")
+            return Attempt((), None, started, self.now(), 0, "rejected", "the goal was refused")
         finished = handle.get_result_async()
         self.wait(lambda: self._truth.names or finished.done(), time_limit + _ANSWER_TIME)
-        ended = self._now()
+        ended = self.now()
         truth = self._truth
         if not finished.done():
             self._finish(handle.cancel_goal_async(), "cancelling execute_instruction")
@@ -215,5 +215,6 @@ class Operator:
             raise Dm0Error(f"no answer from {what} within {_ANSWER_TIME:.0f} s")
         return future.result()
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """ROS time, s."""
         return self._node.get_clock().now().nanoseconds / 1e9
