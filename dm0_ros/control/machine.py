@@ -86,6 +86,7 @@ class Executor:
         self._limiter: Limiter | None = None
         self._sequence: int | None = None  # of the newest plan taken in this epoch
         self._seam_size = 0.0
+        self._refusal = ""  # why the newest plan was dropped
         self._latched = False  # only a reset helps
         self._idle_when_still = False
 
@@ -96,9 +97,15 @@ class Executor:
         """
         try:
             self._accept(chunk, now)
-        except PlanError:
-            self.dropped += 1
+        except PlanError as error:
+            self.refuse(str(error))
             raise
+
+    def refuse(self, why: str) -> PlanError:
+        """Count a plan as dropped; gives the error to raise. For plans that cannot be read."""
+        self.dropped += 1
+        self._refusal = why
+        return PlanError(why)
 
     def _accept(self, chunk: Chunk, now: float) -> None:
         self._check_turn(chunk)
@@ -123,11 +130,11 @@ class Executor:
     def _check_turn(self, chunk: Chunk) -> None:
         name = f"plan {chunk.sequence} of epoch {chunk.epoch}"
         if self._latched:
-            raise PlanError(f"{name} refused: {self.reason}; reset first")
+            raise PlanError(f"{name}: {self.reason}; reset first")
         if chunk.epoch != self.epoch:
-            raise PlanError(f"{name} refused: the epoch is {self.epoch}")
+            raise PlanError(f"{name}: the epoch is {self.epoch}")
         if self._sequence is not None and chunk.sequence <= self._sequence:
-            raise PlanError(f"{name} refused: plan {self._sequence} came before it")
+            raise PlanError(f"{name}: plan {self._sequence} came before it")
 
     def _take_over(self, chunk: Chunk, new: Trajectory, measured: np.ndarray, now: float) -> None:
         if self._limiter is None:
@@ -143,6 +150,7 @@ class Executor:
         self._chunk = chunk
         self._sequence = chunk.sequence
         self._idle_when_still = False
+        self._refusal = ""
         self._enter(State.EXECUTING, f"following plan {chunk.sequence}")
 
     def measure(self, positions: Mapping[str, float], stamp: float, now: float) -> None:
@@ -153,7 +161,7 @@ class Executor:
         """
         broken = self._measurement.update(positions, stamp if stamp else now, now)
         if broken and self.state is not State.IDLE:
-            self._fail(broken)
+            self.fail(broken)
 
     def tick(self, now: float) -> SetPoint | None:
         """The set-point that is due at ``now``; None while nothing is to be commanded."""
@@ -191,6 +199,11 @@ class Executor:
         if self.state is not State.FAULT:
             self._halt(State.HOLD, reason)
 
+    def fail(self, reason: str) -> None:
+        """Brake and hold, because something is wrong. Plans are refused until `reset`."""
+        if self.state is not State.FAULT:
+            self._halt(State.FAULT, reason)
+
     def reset(self, reason: str) -> None:
         """Begin a new epoch, idle: older plans are void, and nothing is commanded any more.
 
@@ -212,7 +225,7 @@ class Executor:
         limited = (name for name, time in self._limited.items() if now - time <= _REMEMBERED)
         return Status(
             state=self.state,
-            reason=self.reason,
+            reason=f"{self.reason}; dropped {self._refusal}" if self._refusal else self.reason,
             epoch=self.epoch,
             sequence=self._sequence or 0,
             time_left=max(0.0, self._motion.end - now) if self._motion else 0.0,
@@ -238,7 +251,7 @@ class Executor:
         try:
             self._measurement.read(now)
         except ObservationError as error:
-            self._fail(str(error))
+            self.fail(str(error))
 
     def _step(self, now: float, dt: float) -> None:
         if self.state is State.EXECUTING:
@@ -272,10 +285,6 @@ class Executor:
         self._latched = True
         self._idle_when_still = False
         self._enter(state, reason)
-
-    def _fail(self, reason: str) -> None:
-        if self.state is not State.FAULT:
-            self._halt(State.FAULT, reason)
 
     def _enter(self, state: State, reason: str) -> None:
         self.state = state

@@ -98,7 +98,7 @@ class LifecycleNode(RclpyLifecycleNode):
             self.failure = str(error)
             self.get_logger().error(f"cannot {what}: {error}")
             return TransitionCallbackReturn.FAILURE
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # rclpy drops the exception of a transition; this is the only place that can tell.
             self.failure = f"{type(error).__name__}: {error}"
             self.get_logger().fatal(f"cannot {what}: {traceback.format_exc()}")

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `executor` node: plans and joint states in, commands out at the robot's rate.
+
+ROS callbacks run in one thread, the rate in another; both go through one lock. All decisions are
+those of `dm0_ros.control.Executor`.
+"""
+
+import math
+import sys
+import threading
+import time
+import traceback
+from dataclasses import replace
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from dm0_ros.control import Blend, Chunk, Executor, Replace, State, Status
+from dm0_ros.errors import PlanError
+from dm0_ros.msg import ActionChunk, ExecutorStatus
+from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
+from dm0_ros.nodes.messages import plan_from_chunk
+from dm0_ros.nodes.pacing import Pacer, SteadyClock
+from dm0_ros.nodes.parameters import declare
+from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
+from dm0_ros.nodes.sinks import Output, make_outputs
+from dm0_ros.nodes.stamps import to_seconds, to_time
+from dm0_ros.robots import RobotSpec, load_robot
+
+_STATUS_PERIOD = 0.05  # s between statuses that tell of no change
+_LONGEST_BRAKING = 2.0  # s that deactivation waits for the set-point to come to rest
+_SWITCH_INTERVAL = 5e-4  # s: lets the rate's thread in ten times sooner than Python's default
+
+
+class ExecutorNode(LifecycleNode):
+    """Wires topics and services to the state machine, and ticks it while active."""
+
+    def __init__(self) -> None:
+        super().__init__("executor")
+        self._lock = threading.RLock()  # held by whoever touches the machine
+        self._clock = SteadyClock(self.get_clock())
+        self._machine: Executor | None = None
+        self._pacer: Pacer | None = None
+        self._outputs: list[Output] = []
+        self._entities: list[tuple] = []  # what release() destroys, with how
+        self._told: tuple = ()  # what the last status said that is worth one at once
+        self._told_at = -math.inf
+        self._declare_parameters()
+
+    def _declare_parameters(self) -> None:
+        declare(self, "robot", "franka", "Robot: a name in config/, or the path of a YAML")
+        declare(self, "rate", 0.0, "Commands a second (Hz); 0: the robot's own", (0.0, 1000.0))
+        declare(
+            self,
+            "blend_time",
+            -1.0,
+            "Time over which a new plan takes over from the old one (s); -1: the robot's own",
+            (-1.0, 5.0),
+        )
+        declare(
+            self,
+            "seam",
+            "blend",
+            "How a new plan takes over: blend (smoothly) or replace (as fast as limits allow)",
+            choices=("blend", "replace"),
+        )
+
+    def configure(self) -> None:
+        """See `LifecycleNode`. Raises `RobotError` where the robot's YAML is wrong."""
+        robot = self._read_robot()
+        seam = Blend(robot.executor.blend_time)
+        if self.get_parameter("seam").value == "replace":
+            seam = Replace()
+        self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
+        self._rate = robot.executor.rate
+        self._machine = Executor(robot, seam)
+        self._outputs = make_outputs(self, robot.sinks, robot.column_names)
+        self._statuses = self.create_publisher(ExecutorStatus, "executor_status", STATUS)
+        plans = self.create_subscription(ActionChunk, "action_chunk", self._take_plan, COMMAND)
+        joints = self.create_subscription(JointState, "joint_states", self._take_joints, SENSOR)
+        stop = self.create_service(Trigger, "~/stop", self._stop)
+        reset = self.create_service(Trigger, "~/reset", self._reset)
+        self._entities = [
+            (self.destroy_subscription, plans),
+            (self.destroy_subscription, joints),
+            (self.destroy_service, stop),
+            (self.destroy_service, reset),
+            (self.destroy_publisher, self._statuses),
+        ]
+        self._tell()
+        self.get_logger().info(f"ready for {robot.title} at {self._rate:g} Hz")
+
+    def _read_robot(self) -> RobotSpec:
+        robot = load_robot(self.get_parameter("robot").value)
+        own = robot.executor
+        rate = self.get_parameter("rate").value or own.rate
+        blend_time = self.get_parameter("blend_time").value
+        changed = replace(
+            own, rate=rate, blend_time=own.blend_time if blend_time < 0 else blend_time
+        )
+        return replace(robot, executor=changed)
+
+    def activate(self) -> None:
+        """See `LifecycleNode`."""
+        self._pacer = Pacer(self._rate, self._tick, self._break_down)
+        self._pacer.start()
+
+    def deactivate(self) -> None:
+        """Bring the set-point to rest, then command nothing any more."""
+        with self._lock:
+            self._machine.reset("deactivated")
+        end = time.monotonic() + _LONGEST_BRAKING
+        while self._machine.state is State.STARVED and time.monotonic() < end:
+            time.sleep(1.0 / self._rate)
+        self._pacer.stop()
+        self._pacer = None
+        self._tell()
+
+    def release(self) -> None:
+        """See `LifecycleNode`."""
+        for destroy, entity in self._entities:
+            destroy(entity)
+        for output in self._outputs:
+            output.close()
+        self._entities, self._outputs, self._machine = [], [], None
+
+    def _tick(self, deadline: float) -> None:
+        """One period, in the pacer's thread."""
+        with self._lock:
+            now = self._clock.at(deadline)
+            point = self._machine.tick(now)
+            if point is not None:
+                for output in self._outputs:
+                    output.publish(
+                        point, lambda spacing, count: self._machine.preview(now, spacing, count)
+                    )
+            machine = self._machine
+            news = (machine.state, machine.epoch, machine.reason)
+            if news != self._told or deadline - self._told_at >= _STATUS_PERIOD:
+                self._tell(deadline)
+
+    def _break_down(self, error: Exception) -> None:
+        """A defect of ours in the pacer's thread: say so, and refuse plans."""
+        self.get_logger().fatal("".join(traceback.format_exception(error)))
+        with self._lock:
+            self._machine.fail(f"internal error: {type(error).__name__}: {error}")
+            self._tell()
+
+    def _take_plan(self, message: ActionChunk) -> None:
+        with self._lock:
+            try:
+                self._accept(message)
+            except PlanError as error:
+                self.get_logger().warning(f"plan refused: {error}", throttle_duration_sec=1.0)
+
+    def _accept(self, message: ActionChunk) -> None:
+        if self._pacer is None:
+            raise self._machine.refuse(f"plan {message.sequence}: the executor is not active")
+        try:
+            plan = plan_from_chunk(message)
+        except PlanError as error:
+            raise self._machine.refuse(str(error)) from error
+        chunk = Chunk(
+            start=plan.start,
+            step=plan.step,
+            space=plan.space,
+            names=plan.names,
+            values=plan.values,
+            sequence=message.sequence,
+            epoch=message.epoch,
+        )
+        self._machine.accept(chunk, self._clock.now())
+
+    def _take_joints(self, message: JointState) -> None:
+        # Short or absent positions are legal: then those joints are not in this message.
+        positions = {
+            name: value * self._openings.get(name, 1.0)
+            for name, value in zip(message.name, message.position, strict=False)
+        }
+        with self._lock:
+            self._machine.measure(positions, to_seconds(message.header.stamp), self._clock.now())
+
+    def _stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._lock:
+            self._machine.stop("stopped by ~/stop")
+            return self._answer(response)
+
+    def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._lock:
+            self._machine.reset("reset by ~/reset")
+            return self._answer(response)
+
+    def _answer(self, response: Trigger.Response) -> Trigger.Response:
+        self._tell()
+        machine = self._machine
+        response.success = True
+        response.message = f"{machine.state.name}: {machine.reason}; epoch {machine.epoch}"
+        return response
+
+    def _tell(self, deadline: float | None = None) -> None:
+        """Publish the status; log what is new in it."""
+        self._told_at = time.monotonic() if deadline is None else deadline
+        with self._lock:
+            now = self._clock.at(self._told_at)
+            status = self._machine.status(now)
+            if self._pacer:
+                status = replace(status, period_p99=self._pacer.period_p99)
+            self._statuses.publish(_to_message(status, now))
+            told = (status.state, status.epoch, self._machine.reason)
+        if told[:2] != self._told[:2]:
+            _log(self.get_logger(), status)
+        self._told = told
+
+
+def _log(logger: RcutilsLogger, status: Status) -> None:
+    sentence = f"{status.state.name} (epoch {status.epoch}): {status.reason}"
+    if status.state is State.FAULT:
+        logger.error(sentence)
+    else:
+        logger.info(sentence)
+
+
+def _to_message(status: Status, now: float) -> ExecutorStatus:
+    message = ExecutorStatus(
+        state=int(status.state),
+        reason=status.reason,
+        epoch=status.epoch,
+        sequence=status.sequence,
+        time_left=status.time_left,
+        observation_age=status.observation_age,
+        seam=status.seam,
+        limited=list(status.limited),
+        dropped=status.dropped,
+        period_p99=status.period_p99,
+    )
+    message.header.stamp = to_time(now)
+    return message
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the node; returns the exit status."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    return run_node(ExecutorNode, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
