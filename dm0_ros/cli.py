@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dm0`: the same things as the nodes and launch files, for a person at a terminal."""
+
+import importlib
+import sys
+
+import typer
+
+from dm0_ros.errors import Dm0Error
+
+COMMANDS = ("train", "doctor")
+
+app = typer.Typer(
+    help="DM0, a vision-language-action model, on real and simulated robots.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _register() -> None:
+    for name in COMMANDS:
+        module = importlib.import_module(f"dm0_ros.commands.{name}")
+        app.command(name)(getattr(module, name))
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line. What a person can mend is one line on stderr, and exit status 1."""
+    try:
+        app()
+    except Dm0Error as error:
+        sys.stderr.write(f"dm0: {error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
