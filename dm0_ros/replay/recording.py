@@ -63,13 +63,13 @@ def _find_topics(bag: Path, wanted: list[str]) -> dict[str, str]:
 
 
 def _read_commands(messages: list, sink: Sink) -> Series:
-    """Set-points by time of arrival; of a trajectory, the point that it ends in."""
+    """Set-points by time of arrival; of a trajectory, its first point."""
     if sink.kind == SinkKind.FORWARD_POSITION:
         rows = [np.asarray(m.content.data) for m in messages]
     else:
         messages = [m for m in messages if len(m.content.points)]
-        goals = [(m.content.joint_names, m.content.points[-1].positions) for m in messages]
-        rows = [_pick(names, positions, sink.names) for names, positions in goals]
+        firsts = [(m.content.joint_names, m.content.points[0].positions) for m in messages]
+        rows = [_pick(names, positions, sink.names) for names, positions in firsts]
     return _make_series([m.time for m in messages], sink.names, rows)
 
 
