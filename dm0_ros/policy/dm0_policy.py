@@ -83,6 +83,10 @@ class Dm0Policy:
         self._generator.manual_seed(self._seed)
         self._progress.reset()
 
+    def check_instruction(self, instruction: str) -> None:
+        """Raise `InstructionError` where the instruction is empty or too long for the network."""
+        encode_prompt(self._parts.tokenizer, instruction, self._parts.settings.max_text_tokens)
+
     def warm_up(self) -> Latency:
         """One inference on grey pictures, so that the first real one is as fast as the rest."""
         size = self._parts.model.config.vision.image_size

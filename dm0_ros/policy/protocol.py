@@ -70,6 +70,12 @@ class Policy(Protocol):
     def reset(self) -> None:
         """Forget everything about the running task."""
 
+    def warm_up(self) -> Latency:
+        """One inference on made-up data, so that the first real one is as fast as the rest."""
+
+    def check_instruction(self, instruction: str) -> None:
+        """Raise `InstructionError` where the instruction is empty or too long."""
+
     def infer(self, observation: Observation, prefix: np.ndarray | None = None) -> Plan:
         """Plan for one observation.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration
-from dm0_ros.msg import SimulatorOutcome
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
@@ -16,6 +15,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 import dm0_ros.nodes
+from dm0_ros.msg import SimulatorOutcome
 from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import to_seconds

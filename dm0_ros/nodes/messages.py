@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans in messages and plans in arrays."""
+
+import array
+
+import numpy as np
+
+from dm0_ros.errors import PlanError
+from dm0_ros.msg import ActionChunk
+from dm0_ros.nodes.stamps import to_duration, to_seconds, to_time
+from dm0_ros.policy.protocol import Latency, Plan
+from dm0_ros.robots.spec import Space
+
+_SPACES = {
+    Space.JOINT_POSITION: ActionChunk.JOINT_POSITION,
+    Space.EEF_POSE: ActionChunk.EEF_POSE,
+    Space.BASE_TWIST: ActionChunk.BASE_TWIST,
+}
+
+
+def chunk_from_plan(plan: Plan) -> ActionChunk:
+    """The message of a plan. Header, sequence, epoch, instruction and policy are the caller's."""
+    rows, _ = plan.values.shape
+    message = ActionChunk(
+        start=to_time(plan.start),
+        step=to_duration(plan.step),
+        space=_SPACES[plan.space],
+        names=list(plan.names),
+        rows=rows,
+        progress=float(plan.progress),
+    )
+    message.values = array.array("d", np.ascontiguousarray(plan.values, np.float64).tobytes())
+    latency = plan.latency
+    message.latency_ms = [latency.preprocessing, latency.prefix, latency.reasoning, latency.flow]
+    return message
+
+
+def plan_from_chunk(message: ActionChunk) -> Plan:
+    """The plan in a message.
+
+    Raises `PlanError` where its counts contradict each other, or its space or step make no sense.
+    """
+    spaces = {value: space for space, value in _SPACES.items()}
+    shape = (message.rows, len(message.names))
+    if len(message.values) != shape[0] * shape[1] or not message.values:
+        raise PlanError(
+            f"plan {message.sequence}: {len(message.values)} values for {shape[0]} rows of "
+            f"{shape[1]} columns; its publisher is at fault"
+        )
+    if message.space not in spaces:
+        raise PlanError(f"plan {message.sequence}: there is no space {message.space}")
+    step = to_seconds(message.step)
+    if step <= 0:
+        raise PlanError(f"plan {message.sequence}: its step of {step} s must be positive")
+    return Plan(
+        start=to_seconds(message.start),
+        step=step,
+        space=spaces[message.space],
+        names=tuple(message.names),
+        values=np.array(message.values, np.float64).reshape(shape),
+        progress=message.progress,
+        latency=Latency(*map(float, message.latency_ms)),
+    )

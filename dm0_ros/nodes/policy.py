@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `policy` node: instructions in through an action, plans out; see docs/nodes.md.
+
+The network works in one thread of its own, from its loading on; ROS is served by others.
+"""
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from dm0_ros.errors import Dm0Error, ObservationError
+from dm0_ros.msg import ActionChunk, ExecutorStatus
+from dm0_ros.nodes.diagnostics import PolicyDiagnostics
+from dm0_ros.nodes.instructions import InstructionServer
+from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
+from dm0_ros.nodes.messages import chunk_from_plan
+from dm0_ros.nodes.parameters import declare
+from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
+from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
+from dm0_ros.nodes.stamps import read_clock, to_seconds
+from dm0_ros.policy.gathering import Gatherer
+from dm0_ros.policy.protocol import Plan, Policy
+from dm0_ros.policy.registry import load_policy
+from dm0_ros.policy.task import Task, TaskSettings, Verdict
+from dm0_ros.robots.loading import load_robot
+from dm0_ros.robots.spec import Space
+
+_THREADS = 4  # of ROS: lifecycle and parameters, sensors, the waiting action, timers
+_DIAGNOSTICS_PERIOD = 1.0  # s
+_END_TIMEOUT = 10.0  # s: how long a deactivation waits for the inference in progress
+_STOPPED = {ExecutorStatus.HOLD: "holds", ExecutorStatus.FAULT: "reports a fault"}
+
+
+class PolicyNode(LifecycleNode):
+    """Loads a policy in configure, and while active pursues one instruction at a time."""
+
+    def __init__(self) -> None:
+        super().__init__("policy")
+        self._declare_parameters()
+        self._worker: ThreadPoolExecutor | None = None
+        self._server: InstructionServer | None = None
+        self._status = ExecutorStatus()
+        self._sequence = 0
+        self._instruction = ""
+        self._undo: list[Callable[[], object]] = []
+
+    def _declare_parameters(self) -> None:
+        fixed = partial(declare, self, read_only=True)
+        fixed("robot", "franka", "Robot: a name in config/, or the path of a YAML")
+        fixed("checkpoint", "dm0-nano", "Checkpoint: a shipped one by name, or a folder's path")
+        fixed("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ...")
+        fixed("threads", 0, "CPU threads of the network; 0: PyTorch's own choice", (0, 256))
+        fixed("seed", 0, "Seed of the noise, set again for every instruction", (0, 2**31 - 1))
+        fixed("compressed", False, "Subscribe to JPEG pictures instead of raw ones")
+        fixed("load_timeout", 300.0, "Longest loading and warming up (s)", (0.01, 3600.0))
+        tuned = partial(declare, self)
+        tuned("period", 0.2, "Least time between two plans (s)", (0.0, 60.0))
+        tuned("time_limit", 60.0, "Of goals that set none (s)", (0.1, 86400.0))
+        tuned("observation_timeout", 2.0, "How long sensors may be unusable (s)", (0.0, 600.0))
+        tuned("progress_threshold", 0.95, "Progress at which a task has succeeded", (0.0, 1.0))
+        tuned("rest_time", 1.5, "So long plans must ask for no motion (s)", (0.0, 600.0))
+        tuned("rest_distance", 0.03, "Which is: rows this near the joints (rad)", (0.0, 3.0))
+
+    def _value(self, name: str):
+        return self.get_parameter(name).value
+
+    def configure(self) -> None:
+        """Load and warm up the policy, then open the topics."""
+        self._robot = load_robot(self._value("robot"))
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
+        limit = self._value("load_timeout")
+        try:
+            self._policy = self._worker.submit(self._load).result(limit)
+        except FutureTimeoutError as error:
+            raise Dm0Error(
+                f"the checkpoint was not ready within {limit:g} s; raise load_timeout"
+            ) from error
+        spec = self._policy.spec
+        if spec.space is not Space.JOINT_POSITION:
+            raise Dm0Error(
+                f"{spec.name} plans in {spec.space.value}; only joint_position can be executed so "
+                "far: choose a checkpoint of a joint layout"
+            )
+        self._gatherer = Gatherer(spec, self._robot)
+        self._diagnostics = PolicyDiagnostics(spec.name)
+        self._open_topics(spec.camera_slots)
+
+    def _load(self) -> Policy:
+        import torch  # here, in the network's thread: it takes seconds
+
+        if self._value("threads"):
+            torch.set_num_threads(self._value("threads"))
+        options = {"device": self._value("device"), "seed": self._value("seed")}
+        policy = load_policy(self._value("checkpoint"), self._robot, **options)
+        latency, spec = policy.warm_up(), policy.spec
+        self.get_logger().info(
+            f"{spec.name} is ready: pictures from {', '.join(spec.camera_slots)}, "
+            f"{spec.horizon} rows of {spec.step:g} s, {latency.total:.0f} ms a plan"
+        )
+        return policy
+
+    def _open_topics(self, slots: tuple[str, ...]) -> None:
+        sensors = MutuallyExclusiveCallbackGroup()
+        subscribe = partial(self._keep_subscription, sensors)
+        compressed = self._value("compressed")
+        kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
+        decode = picture_from_compressed if compressed else picture_from_image
+        for slot in slots:
+            topic = f"camera/{slot}/{ending}"
+            subscribe(kind, topic, partial(self._take_picture, slot, topic, decode), SENSOR)
+        subscribe(JointState, "joint_states", self._take_joints, SENSOR)
+        subscribe(ExecutorStatus, "executor_status", self._take_status, STATUS)
+        self._chunks = self.create_lifecycle_publisher(ActionChunk, "action_chunk", COMMAND)
+        self._health = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        timer = self.create_timer(
+            _DIAGNOSTICS_PERIOD, self._tell_health, MutuallyExclusiveCallbackGroup()
+        )
+        self._server = InstructionServer(
+            self, self._policy.check_instruction, self._make_task, self._run
+        )
+        self._undo += [
+            self._server.destroy,
+            partial(self.destroy_timer, timer),
+            partial(self.destroy_publisher, self._chunks),
+            partial(self.destroy_publisher, self._health),
+        ]
+
+    def _keep_subscription(self, group, kind, topic, callback, quality) -> None:
+        made = self.create_subscription(kind, topic, callback, quality, callback_group=group)
+        self._undo.append(partial(self.destroy_subscription, made))
+
+    def activate(self) -> None:
+        """Take instructions."""
+        self._server.activate()
+
+    def deactivate(self) -> None:
+        """Take no instructions; the one that runs is ended first."""
+        if not self._server.deactivate("the policy was deactivated", _END_TIMEOUT):
+            raise Dm0Error(f"the running inference did not end within {_END_TIMEOUT:g} s")
+
+    def release(self) -> None:
+        """Close the topics and forget the policy."""
+        while self._undo:
+            self._undo.pop()()
+        if self._worker:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+        self._worker = self._server = self._policy = None
+
+    def _take_picture(self, slot: str, topic: str, decode: Callable, message) -> None:
+        stamp = to_seconds(message.header.stamp)
+        self._gatherer.add_picture(slot, stamp, partial(decode, message, topic))
+
+    def _take_joints(self, message: JointState) -> None:
+        stamp = to_seconds(message.header.stamp)
+        try:
+            self._gatherer.add_joints(stamp, message.name, message.position)
+        except ObservationError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+
+    def _take_status(self, message: ExecutorStatus) -> None:
+        self._status = message
+
+    def _find_fault(self) -> str:
+        status = self._status
+        if status.state not in _STOPPED:
+            return ""
+        return (
+            f"the executor {_STOPPED[status.state]}: {status.reason}; "
+            "reset it (service executor/reset) once that is safe"
+        )
+
+    def _now(self) -> float:
+        return read_clock(self.get_clock())
+
+    def _make_task(self, instruction: str, time_limit: float) -> Task:
+        names = ("period", "observation_timeout", "progress_threshold", "rest_time")
+        settings = TaskSettings(
+            time_limit=time_limit or self._value("time_limit"),
+            rest_distance=self._value("rest_distance"),
+            **{name: self._value(name) for name in names},
+        )
+        return Task(
+            self._policy,
+            self._gatherer,
+            instruction,
+            settings,
+            frozenset(self._robot.joint_names),
+            publish=partial(self._publish, instruction),
+            now=self._now,
+            find_fault=self._find_fault,
+        )
+
+    def _run(self, task: Task) -> Verdict:
+        return self._worker.submit(task.run).result()
+
+    def _publish(self, instruction: str, plan: Plan) -> None:
+        message = chunk_from_plan(plan)
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id = self._robot.end_effectors[0].base
+        self._sequence += 1
+        message.sequence, message.epoch = self._sequence, self._status.epoch
+        message.instruction, message.policy = instruction, self._policy.spec.name
+        self._chunks.publish(message)
+        self._diagnostics.add(plan.latency)
+
+    def _tell_health(self) -> None:
+        task = self._server.task
+        state = f"pursues '{task.instruction}'" if task else "waits for an instruction"
+        complaint = task.complaint if task else ""
+        stamp = self.get_clock().now().to_msg()
+        ages = self._gatherer.ages(self._now())
+        self._health.publish(self._diagnostics.report(stamp, ages, state, complaint))
+
+
+def main() -> int:
+    """Run the node until SIGINT or SIGTERM."""
+    return run_node(PolicyNode, threads=_THREADS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The newest pictures and joint positions, gathered into one observation or refused."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dm0_ros.errors import ObservationError
+from dm0_ros.policy.observation import order_state
+from dm0_ros.policy.protocol import Observation, PolicySpec
+from dm0_ros.robots.spec import RobotSpec
+
+_MEMORY = 2.0  # s of joint positions that are kept
+
+
+class Gatherer:
+    """What a policy's sensors said lately. Any thread may add; stamps are seconds of one clock.
+
+    Pictures come as functions that decode them: those that are never looked at cost nothing.
+    """
+
+    def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
+        self._spec = spec
+        self._max_ages = {camera.slot: camera.max_age for camera in robot.cameras}
+        self._joint_age = robot.executor.state_timeout
+        self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
+        self._lock = threading.Lock()
+        self._pictures: dict[str, tuple[float, Callable[[], np.ndarray]]] = {}
+        self._joints: dict[str, deque[tuple[float, float]]] = {}
+
+    def add_picture(self, slot: str, stamp: float, decode: Callable[[], np.ndarray]) -> None:
+        """A picture of a camera, (height, width, 3) uint8 RGB once decoded."""
+        with self._lock:
+            self._pictures[slot] = (stamp, decode)
+
+    def add_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
+        """Joint positions as the driver reports them, in any order, any part of the robot."""
+        if len(names) != len(positions):
+            raise ObservationError(
+                f"a joint state has {len(names)} names and {len(positions)} positions; "
+                "check the robot's driver"
+            )
+        with self._lock:
+            for name, position in zip(names, positions, strict=True):
+                past = self._joints.setdefault(name, deque())
+                past.append((stamp, position * self._openings.get(name, 1.0)))
+                while stamp - past[0][0] > _MEMORY:
+                    past.popleft()
+
+    def observe(self, instruction: str, now: float) -> Observation:
+        """The newest picture of every slot and the joint positions nearest in time to them.
+
+        Raises `ObservationError` that names what is missing, or stale and how old it is.
+        """
+        with self._lock:
+            pictures = dict(self._pictures)
+            joints = {name: tuple(past) for name, past in self._joints.items()}
+        for slot in self._spec.camera_slots:
+            self._check_picture(slot, pictures, now)
+        stamp = max(pictures[slot][0] for slot in self._spec.camera_slots)
+        return Observation(
+            pictures={slot: pictures[slot][1]() for slot in self._spec.camera_slots},
+            state=self._state(joints, stamp, now),
+            instruction=instruction,
+            stamp=stamp,
+        )
+
+    def state(self, now: float) -> np.ndarray:
+        """The newest joint positions (S,) alone; refused where missing or stale."""
+        with self._lock:
+            joints = {name: tuple(past) for name, past in self._joints.items()}
+        return self._state(joints, now, now)
+
+    def ages(self, now: float) -> dict[str, float]:
+        """Seconds since the stamp of the newest picture of every slot; infinite without one."""
+        with self._lock:
+            stamps = {slot: stamp for slot, (stamp, _) in self._pictures.items()}
+        return {slot: now - stamps.get(slot, -np.inf) for slot in self._spec.camera_slots}
+
+    def newest_stamp(self) -> float:
+        """Stamp of the newest picture of all; minus infinity without one."""
+        with self._lock:
+            return max((stamp for stamp, _ in self._pictures.values()), default=-np.inf)
+
+    def _check_picture(self, slot: str, pictures: dict, now: float) -> None:
+        if slot not in pictures:
+            raise ObservationError(
+                f"camera '{slot}': no picture yet; check that it publishes, and the remaps"
+            )
+        age, limit = now - pictures[slot][0], self._max_ages[slot]
+        if age > limit:
+            raise ObservationError(
+                f"camera '{slot}': the newest picture is {age:.2f} s old, and {limit:g} s is "
+                "allowed; check the camera and the network"
+            )
+        if age < -limit:
+            raise ObservationError(
+                f"camera '{slot}': its stamp is {-age:.2f} s ahead of this clock; "
+                "synchronise the clocks, or set use_sim_time alike on all nodes"
+            )
+
+    def _state(self, joints: dict, moment: float, now: float) -> np.ndarray:
+        state = order_state(
+            {name: _nearest(past, moment) for name, past in joints.items()}, self._spec.state_names
+        )
+        oldest = min(self._spec.state_names, key=lambda name: joints[name][-1][0])
+        age = now - joints[oldest][-1][0]
+        if age > self._joint_age:
+            raise ObservationError(
+                f"joint '{oldest}': the newest position is {age:.2f} s old, and "
+                f"{self._joint_age:g} s is allowed; check the robot's driver"
+            )
+        wrong = [name for name in self._spec.state_names if not np.isfinite(joints[name][-1][1])]
+        if wrong:
+            raise ObservationError(
+                f"the position of {', '.join(wrong)} is NaN or infinite; check the robot's driver"
+            )
+        return state
+
+
+def _nearest(past: Sequence[tuple[float, float]], moment: float) -> float:
+    return min(reversed(past), key=lambda entry: abs(entry[0] - moment))[1]
