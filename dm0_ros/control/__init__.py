@@ -5,9 +5,10 @@ Arrays and seconds only. Nothing here knows torch or ROS, and time is always an 
 """
 
 from dm0_ros.control.limits import Limits
-from dm0_ros.control.machine import Executor, SetPoint, State, Status
+from dm0_ros.control.machine import Executor
 from dm0_ros.control.plan import Chunk, Trajectory
 from dm0_ros.control.seam import Blend, Replace, Seam
+from dm0_ros.control.state import SetPoint, State, Status
 
 __all__ = [
     "Blend",

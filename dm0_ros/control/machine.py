@@ -6,8 +6,6 @@ It never reads a clock: ``now`` is an argument, in seconds of the clock that pla
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from dm0_ros.control.limits import Limits
 from dm0_ros.control.measurement import Measurement
 from dm0_ros.control.plan import Chunk, Coast, Motion, Trajectory
 from dm0_ros.control.seam import Fade, Seam
+from dm0_ros.control.state import SetPoint, State, Status
 from dm0_ros.errors import ObservationError, PlanError
 from dm0_ros.robots.spec import RobotSpec
 
@@ -23,43 +22,6 @@ _LONGEST_STEP = 3.0  # periods: after a longer gap the set-point catches up inst
 _CLOCK_STEP = 0.001  # s that time may seem to go backwards before it counts as a jump
 _FURTHEST_START = 5.0  # s: a plan that begins later than this comes from another clock
 _REMEMBERED = 0.2  # s for which a limit that was reached stays in the status
-
-
-class State(IntEnum):
-    """States, with the numbers of ExecutorStatus.msg."""
-
-    IDLE = 0  # nothing is commanded
-    APPROACH = 1  # moving slowly to a far first row
-    EXECUTING = 2  # following a plan
-    STARVED = 3  # the plan ran out; braking
-    HOLD = 4  # keeping the last set-point
-    FAULT = 5  # stopped because something is wrong
-
-
-@dataclass(frozen=True)
-class SetPoint:
-    """What is commanded at one tick; arrays are (D,) in the order of ``Executor.names``."""
-
-    time: float  # s
-    positions: np.ndarray  # rad or m
-    velocities: np.ndarray
-    accelerations: np.ndarray
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the executor does and why; mirrors ExecutorStatus.msg."""
-
-    state: State
-    reason: str
-    epoch: int
-    sequence: int  # of the plan in use; 0 where none was
-    time_left: float  # s
-    observation_age: float  # s; NaN where no plan is in use
-    seam: float  # rad or m
-    limited: tuple[str, ...]
-    dropped: int
-    period_p99: float = math.nan  # s; known to whoever runs the ticks
 
 
 class Executor:
@@ -225,7 +187,7 @@ class Executor:
         limited = (name for name, time in self._limited.items() if now - time <= _REMEMBERED)
         return Status(
             state=self.state,
-            reason=f"{self.reason}; dropped {self._refusal}" if self._refusal else self.reason,
+            reason="; ".join(self._explain(now)),
             epoch=self.epoch,
             sequence=self._sequence or 0,
             time_left=max(0.0, self._motion.end - now) if self._motion else 0.0,
@@ -234,6 +196,18 @@ class Executor:
             limited=tuple(sorted(limited)),
             dropped=self.dropped,
         )
+
+    def _explain(self, now: float) -> list[str]:
+        """Why it is in this state, what is missing for a plan, and why one was dropped."""
+        reasons = [self.reason]
+        try:
+            if self.state is State.IDLE:
+                self._measurement.read(now)
+        except ObservationError as error:
+            reasons.append(str(error))
+        if self._refusal:
+            reasons.append(f"dropped {self._refusal}")
+        return reasons
 
     def _measure_gap(self, now: float) -> float:
         """Seconds to step by: those since the last tick, within reason."""

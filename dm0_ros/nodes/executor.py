@@ -39,7 +39,7 @@ class ExecutorNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("executor")
         self._lock = threading.RLock()  # held by whoever touches the machine
-        self._clock = SteadyClock(self.get_clock())
+        self._time = SteadyClock(self.get_clock())
         self._machine: Executor | None = None
         self._pacer: Pacer | None = None
         self._outputs: list[Output] = []
@@ -128,7 +128,7 @@ class ExecutorNode(LifecycleNode):
     def _tick(self, deadline: float) -> None:
         """One period, in the pacer's thread."""
         with self._lock:
-            now = self._clock.at(deadline)
+            now = self._time.at(deadline)
             point = self._machine.tick(now)
             if point is not None:
                 for output in self._outputs:
@@ -170,7 +170,7 @@ class ExecutorNode(LifecycleNode):
             sequence=message.sequence,
             epoch=message.epoch,
         )
-        self._machine.accept(chunk, self._clock.now())
+        self._machine.accept(chunk, self._time.now())
 
     def _take_joints(self, message: JointState) -> None:
         # Short or absent positions are legal: then those joints are not in this message.
@@ -179,7 +179,7 @@ class ExecutorNode(LifecycleNode):
             for name, value in zip(message.name, message.position, strict=False)
         }
         with self._lock:
-            self._machine.measure(positions, to_seconds(message.header.stamp), self._clock.now())
+            self._machine.measure(positions, to_seconds(message.header.stamp), self._time.now())
 
     def _stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
@@ -202,7 +202,7 @@ class ExecutorNode(LifecycleNode):
         """Publish the status; log what is new in it."""
         self._told_at = time.monotonic() if deadline is None else deadline
         with self._lock:
-            now = self._clock.at(self._told_at)
+            now = self._time.at(self._told_at)
             status = self._machine.status(now)
             if self._pacer:
                 status = replace(status, period_p99=self._pacer.period_p99)
