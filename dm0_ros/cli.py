@@ -2,13 +2,14 @@
 """`dm0`: the same things as the nodes and launch files, for a person at a terminal."""
 
 import importlib
+import signal
 import sys
 
 import typer
 
 from dm0_ros.errors import Dm0Error
 
-COMMANDS = ("train", "doctor")
+COMMANDS = ("demo", "train", "doctor")
 
 app = typer.Typer(
     help="DM0, a vision-language-action model, on real and simulated robots.",
@@ -29,7 +30,11 @@ _register()
 
 
 def main() -> None:
-    """Run the command line. What a person can mend is one line on stderr, and exit status 1."""
+    """Run the command line. What a person can mend is one line on stderr, and exit status 1.
+
+    SIGTERM unwinds like Ctrl-C, so that no command leaves processes behind.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()
     except Dm0Error as error:

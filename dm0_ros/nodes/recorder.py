@@ -69,7 +69,8 @@ class RecorderNode(Node):
         if self._bag is None:
             return
         for topic, types in self.get_topic_names_and_types():
-            if topic not in self._bag.topics and topic not in self._refused:
+            known = topic in self._bag.topics or topic in self._refused
+            if not known and not _is_hidden(topic):
                 self._add(topic, types)
 
     def _add(self, topic: str, types: list[str]) -> None:
@@ -112,6 +113,10 @@ class RecorderNode(Node):
 
     def _note_lost(self, topic: str, info: QoSMessageLostInfo) -> None:
         self._lost[topic] = info.total_count
+
+
+def _is_hidden(topic: str) -> bool:
+    return any(part.startswith("_") for part in topic.split("/"))
 
 
 def _import_type(name: str) -> type:

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dm0 demo`: a simulated robot is told what to do, and what came of it is shown."""
+
+import datetime
+import json
+import os
+import platform
+import random
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dm0_ros.errors import Dm0Error
+
+_READY_TIME = 180.0  # s until every node must be ready; loading torch on a busy machine is slow
+_FILM_RATE = 7.5  # pictures a second
+_TAIL_TIME = 0.35  # s after the end of an episode that the film shows
+_DOMAINS = (1, 100)  # ROS domains whose ports are free of the system's own
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How instructions are given."""
+
+    time_limit: float  # s for each
+    keep_going: bool  # an instruction that the graph does not carry out costs only its episode
+
+
+def demo(
+    episodes: Annotated[int, typer.Option(min=1, help="instructions to give")] = 9,
+    seed: Annotated[int, typer.Option(min=0, help="of scenes, objects and wordings")] = 0,
+    robot: Annotated[str, typer.Option(help="name in config/, or a YAML file")] = "franka",
+    checkpoint: Annotated[str, typer.Option(help="name, or a checkpoint folder")] = "dm0-nano",
+    device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
+    time_limit: Annotated[float, typer.Option(min=1.0, help="s for each instruction")] = 20.0,
+    out: Annotated[Path, typer.Option(help="folder for bag, film and report")] = Path("out/demo"),
+    json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
+    compressed: Annotated[bool, typer.Option(help="send pictures as JPEG")] = False,
+    keep_going: Annotated[
+        bool, typer.Option(help="go on where the graph fails to do an instruction")
+    ] = False,
+) -> None:
+    """Simulate a robot, give it instructions, and show what happened.
+
+    Runs simulator, policy, executor, overlay and recorder as processes over DDS. Ends with 0 when
+    every instruction was given, however many were followed, and with 1 where a node failed.
+    """
+    from dm0_ros.commands.display import Display
+    from dm0_ros.policy.registry import find_checkpoint
+    from dm0_ros.replay.episodes import save_episodes
+    from dm0_ros.robots.loading import load_robot
+    from dm0_ros.sim.tasks import choose_tasks
+    from dm0_ros.sim.world import load_world
+
+    spec = load_robot(robot)
+    if spec.simulation is None:
+        raise Dm0Error(f"{robot}: its YAML has no 'simulation' section, so it cannot be simulated")
+    find_checkpoint(checkpoint)
+    tasks = choose_tasks(load_world(spec.simulation.world), episodes, seed)
+    bag = _prepare(out)
+    begun = time.monotonic()
+    with Display(episodes) as display:
+        done = _run_graph(
+            display,
+            _describe_nodes(robot, checkpoint, device, seed, compressed, bag),
+            _choose_environment(),
+            [f"/{sink.topic}" for sink in spec.sinks],
+            tasks,
+            Terms(time_limit, keep_going),
+            out,
+        )
+        save_episodes(out / "episodes.json", done)
+        facts = _collect_facts(checkpoint, time.monotonic() - begun, bag)
+        figures = _show(display, out, bag, done, spec, facts)
+    for path in (out / "demo.json", json_path):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _describe_nodes(robot, checkpoint, device, seed, compressed, bag) -> dict[str, list[str]]:
+    """Command of each process. The recorder is first, so that it misses nothing."""
+    pictures = f"compressed:={str(compressed).lower()}"
+    table = {
+        "recorder": [f"path:={bag}"],
+        "simulator": [f"robot:={robot}", f"seed:={seed}", pictures],
+        "executor": [f"robot:={robot}", "autostart:=true"],
+        "overlay": [f"robot:={robot}", pictures],
+        "policy": [
+            f"robot:={robot}",
+            f"checkpoint:={checkpoint}",
+            f"device:={device}",
+            pictures,
+            "autostart:=true",
+        ],
+    }
+    return {
+        name: [
+            *(sys.executable, "-m", f"dm0_ros.nodes.{name}", "--ros-args"),
+            *(word for parameter in parameters for word in ("-p", parameter)),
+        ]
+        for name, parameters in table.items()
+    }
+
+
+def _choose_environment() -> dict[str, str]:
+    """The environment of this process and the nodes: this machine only, a domain of our own."""
+    from dm0_ros.resources import find_resource
+
+    defaults = {
+        "ROS_DOMAIN_ID": str(random.SystemRandom().randint(*_DOMAINS)),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(find_resource("config", "fastdds.xml")),
+        # waiting threads of the network must not spin: simulator and executor need the cores
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONUNBUFFERED": "1",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    return dict(os.environ)
+
+
+def _run_graph(display, commands, environment, sinks, tasks, terms: Terms, out: Path):
+    """Start the processes, wait until all are ready, do the tasks, end the processes."""
+    from dm0_ros.commands.processes import Processes
+    from dm0_ros.commands.trial import perform
+    from dm0_ros.nodes.operator import Operator
+
+    done = []
+    with Processes(out / "logs", environment) as processes:
+        for name, command in commands.items():
+            processes.start(name, command)
+        operator = Operator(idle=lambda: _look_after(processes, display, operator))
+        try:
+            _await_ready(operator, processes, display, sinks)
+
+            def announce(number: int, task) -> None:
+                display.begin(f"{number + 1}/{len(tasks)} {task.instruction}")
+
+            for episode in perform(operator, tasks, terms.time_limit, terms.keep_going, announce):
+                done.append(episode)
+                display.finish(episode)
+        finally:
+            operator.close()
+        display.begin("closing the bag")
+        processes.stop("recorder")
+        display.begin("ending the nodes")
+    return done
+
+
+def _look_after(processes, display, operator) -> None:
+    processes.check()
+    display.detail(operator.progress)
+
+
+def _await_ready(operator, processes, display, sinks: list[str]) -> None:
+    """Wait for every node. Raises `Dm0Error` that says which one is not ready, and why."""
+    display.begin("waiting for the nodes")
+    recorded = ("/joint_states", "/action_chunk", "/executor_status", *sinks)
+
+    def ready() -> bool:
+        missing = operator.missing(recorded)
+        operator.progress = ", ".join(missing)
+        return not missing
+
+    if not operator.wait(ready, _READY_TIME):
+        reasons = [
+            f"{name} is not ready after {_READY_TIME:.0f} s: {reason}; it said last:\n"
+            f"{processes.tail(name)}"
+            for name, reason in operator.missing(recorded).items()
+        ]
+        raise Dm0Error("\n".join(reasons))
+    operator.progress = ""
+
+
+def _prepare(out: Path) -> Path:
+    """Remove what an earlier demo left; returns where the bag goes."""
+    bag = out / "bag"
+    if bag.exists():
+        strange = [p.name for p in bag.iterdir() if p.suffix not in (".mcap", ".yaml")]
+        if strange:
+            raise Dm0Error(f"{bag} holds more than a bag ({strange[0]}); choose another --out")
+        shutil.rmtree(bag)
+    for name in ("report.html", "demo.json", "episodes.json", "demo.mp4", "demo.webp"):
+        (out / name).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    return bag
+
+
+def _collect_facts(checkpoint: str, seconds: float, bag: Path) -> dict[str, str]:
+    size = sum(path.stat().st_size for path in bag.iterdir())
+    return {
+        "command": " ".join(["dm0", *sys.argv[1:]]),
+        "checkpoint": checkpoint,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "bag": f"{bag}, {size / 1e6:.0f} MB",
+        "duration": f"{seconds:.0f} s",
+    }
+
+
+def _show(display, out: Path, bag: Path, episodes, spec, facts: Mapping[str, str]) -> dict:
+    """Measure, write the report and the film, say where they are; returns the figures."""
+    from dm0_ros.replay.pictures import find_view, read_frames
+    from dm0_ros.replay.report import evaluate, summarise, write_report
+    from dm0_ros.replay.video import write_video
+
+    display.begin("measuring")
+    evaluation = evaluate(bag, episodes, spec)
+    figures = summarise(evaluation)
+    display.begin("writing the report")
+    write_report(out / "report.html", bag, evaluation, spec, facts)
+    display.begin("writing the film")
+    topic = find_view(bag, spec.camera_slots)
+    if topic is None:
+        raise Dm0Error(f"{bag}: no pictures were recorded; see {out / 'logs' / 'simulator.log'}")
+
+    def caption(moment: float) -> str | None:
+        for episode in episodes:
+            if episode.started <= moment <= episode.ended + _TAIL_TIME:
+                what = episode.outcome.replace("_", " ")
+                return f"{episode.instruction}: {what}, {episode.seconds:.1f} s"
+        return None
+
+    film = write_video(out / "demo.mp4", read_frames(bag, topic), _FILM_RATE, caption)
+    display.say(
+        f"{figures['successes']} of {figures['episodes']} instructions followed. "
+        f"See {out / 'report.html'}, {film} and {bag} ({facts['bag'].rsplit(', ')[-1]})."
+    )
+    return figures
