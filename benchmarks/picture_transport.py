@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from support.record import make_parser, report, summarise
 from dm0_ros.nodes.stamps import read_clock, to_seconds, to_time
 
 PROFILE = Path(__file__).resolve().parents[1] / "config" / "fastdds.xml"
+# A profile that changes nothing: where none is named, .venv's Python selects ours.
+PLAIN = """<dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"><profiles>
+<participant profile_name="plain" is_default_profile="true"><rtps/></participant>
+</profiles></dds>"""
 CAMERAS, RATE, SIZE = 3, 30.0, (640, 480)
 
 
@@ -64,15 +69,21 @@ def receive(count: int) -> dict:
 
 
 def measure(profile: Path | None, count: int) -> dict:
-    """Run both ends as processes of their own."""
+    """Run both ends as processes of their own, with that profile or none."""
     environment = {
         **os.environ,
         "ROS_DOMAIN_ID": "97",
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
-    environment.pop("FASTRTPS_DEFAULT_PROFILES_FILE", None)
-    if profile:
-        environment["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile)
+    with tempfile.NamedTemporaryFile("w", suffix=".xml") as plain:
+        plain.write(PLAIN)
+        plain.flush()
+        environment["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile or plain.name)
+        return run_both(environment, count)
+
+
+def run_both(environment: dict[str, str], count: int) -> dict:
+    """Sender and receiver in that environment, and what came of it."""
     command = [sys.executable, __file__, "--count", str(count), "--end"]
     receiver = subprocess.Popen([*command, "receive"], env=environment, stdout=subprocess.PIPE)
     sender = subprocess.Popen([*command, "send"], env=environment)
