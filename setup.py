@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zlib
 from pathlib import Path
 
@@ -73,7 +72,7 @@ class BuildInterfaces(Command):
 
     description = "generate and compile the ROS interfaces of msg/"
     user_options = []
-    # set by setuptools: `pip install --editable` takes no files, so we place them ourselves
+    # set by setuptools for `pip install --editable`
     editable_mode = False
 
     def initialize_options(self):
@@ -109,8 +108,6 @@ class BuildInterfaces(Command):
         self.compile(work, stage, prefixes)
         for path in sorted(p for p in stage.rglob("*") if p.is_file()):
             self.place(path, path.relative_to(stage))
-        if self.editable_mode:
-            self.link_resources()
 
     def copy_sources(self, source):
         """One source tree as rosidl wants it. copy2 keeps times: no needless rebuild."""
@@ -150,7 +147,7 @@ class BuildInterfaces(Command):
                 return
             self.place_module(path, relative, module)
         elif self.editable_mode:
-            replace(Path(sys.prefix, relative), path, shutil.copy2)
+            replace(self.unpacked("install_data") / relative, path, shutil.copy2)
         elif not SHELL_HOOKS.match(relative.as_posix()):
             data = self.distribution.data_files
             ours = {(folder, Path(f).name) for folder, files in data for f in files}
@@ -159,17 +156,15 @@ class BuildInterfaces(Command):
 
     def place_module(self, path, relative, module):
         if self.editable_mode:
-            replace(Path(sysconfig.get_path("platlib"), module), path, shutil.copy2)
+            replace(self.unpacked("install_lib") / module, path, shutil.copy2)
         elif self.inplace_prefix:
             replace(Path(self.inplace_prefix, relative), path, lambda a, b: b.symlink_to(a))
         else:
             replace(Path(self.build_lib, module), path, shutil.copy2)
 
-    def link_resources(self):
-        for folder, files in resource_files():
-            for path in files:
-                target = Path(sys.prefix, folder, Path(path).name)
-                replace(target, ROOT / path, lambda a, b: b.symlink_to(a))
+    def unpacked(self, folder):
+        """Where setuptools gathers the editable wheel: what lies there is installed by pip."""
+        return Path(getattr(self.distribution.get_command_obj("install"), folder))
 
 
 def replace(target, source, write):

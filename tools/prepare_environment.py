@@ -153,7 +153,8 @@ class Environment:
         inputs = sorted(p for p in (ROOT / "msg").rglob("*") if p.is_file())
         inputs += [ROOT / name for name in ("setup.py", "setup.cfg", "package.xml")]
         inputs += [ROOT / "tools/activation.py", str(ROOT)]
-        if self.is_current("interfaces", *inputs):
+        editable = list(self.venv.glob("lib/python*/site-packages/__editable__.dm0_ros-*"))
+        if editable and self.is_current("interfaces", *inputs):
             return
         say("dm0_ros and its interfaces (15 s)")
         if not self.pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT)):
@@ -161,6 +162,17 @@ class Environment:
         if self.run(ROOT / "tools/activation.py", "ros" if self.ros else "wheels").returncode:
             fail("the activation script could not be written, see above")
         self.keep("interfaces", *inputs)
+
+    def link_resources(self):
+        """`ros2 launch` and others look below a prefix's share; there, our files are links."""
+        for kind in ("launch", "config", "urdf", "checkpoints"):
+            for path in (ROOT / kind).rglob("*"):
+                link = self.venv / "share/dm0_ros" / path.relative_to(ROOT)
+                if path.is_dir() or "__pycache__" in path.parts or link.is_symlink():
+                    continue
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.unlink(missing_ok=True)
+                link.symlink_to(path)
 
     def check_rendering(self):
         """MuJoCo draws without a screen through EGL or OSMesa, which are system libraries."""
@@ -218,6 +230,7 @@ def main():
         environment.create(arguments.exact)
         environment.install_packages()
         environment.install_package()
+        environment.link_resources()
         environment.check_rendering()
 
 
