@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands, camera turns and the beat of a simulator that runs by itself."""
-
-import threading
+"""Commands and camera turns of a simulator that runs by itself."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dm0_ros.errors import RobotError
-from dm0_ros.sim.live import Beat, CameraTurns, CommandBuffer, Trajectory
+from dm0_ros.sim.live import CameraTurns, CommandBuffer, Trajectory
 
 NAMES = ("shoulder", "elbow", "hand")
 ANGLES = st.floats(-3.0, 3.0)
@@ -95,50 +93,3 @@ def test_missed_turns_are_not_made_up_for():
     assert turns.due(0.0) == "left"
     assert turns.due(100.0) is not None
     assert turns.due(100.001) is None
-
-
-def test_beat_opens_ticks_and_closes_in_one_thread():
-    threads, done = [], threading.Event()
-
-    def note():
-        threads.append(threading.current_thread())
-        if len(threads) > 3:
-            done.set()
-
-    beat = Beat(note, 1000.0, opening=note, closing=note)
-    beat.start()
-    assert done.wait(10.0)
-    beat.stop()
-    count = len(threads)
-    assert len(set(threads)) == 1 and threads[0] is not threading.current_thread()
-    beat.stop()
-    assert len(threads) == count and beat.failure is None
-
-
-def test_beat_keeps_its_failure_and_still_closes():
-    closed = threading.Event()
-
-    def fail():
-        raise RobotError("no such joint")
-
-    beat = Beat(fail, 100.0, closing=closed.set)
-    beat.start()
-    assert closed.wait(10.0)
-    beat.stop()
-    assert isinstance(beat.failure, RobotError)
-
-
-def test_beat_drops_what_it_cannot_make_up_for():
-    release, seen = threading.Event(), []
-
-    def slow_once():
-        seen.append(True)
-        if len(seen) == 1:
-            release.wait(0.05)
-
-    beat = Beat(slow_once, 1000.0, patience=0.01)
-    beat.start()
-    while not beat.dropped:
-        assert not release.wait(0.001)
-    beat.stop()
-    assert beat.dropped >= 10

@@ -7,6 +7,7 @@ to one thread; cameras take turns, so that physics waits for one picture at most
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -22,19 +23,22 @@ from trajectory_msgs.msg import JointTrajectory
 from dm0_ros.errors import Dm0Error, RobotError
 from dm0_ros.msg import SimulatorOutcome
 from dm0_ros.nodes.lifecycle import run_node
+from dm0_ros.nodes.pacing import Pacer
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import compressed_from_picture, image_from_picture
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import to_seconds, to_time
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import Sink, SinkKind
-from dm0_ros.sim.live import Beat, CameraTurns, CommandBuffer, Trajectory
+from dm0_ros.sim.live import CameraTurns, CommandBuffer, Trajectory
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
 
 # Where ros2_control's trajectory controller listens; used whatever sinks the YAML names.
 _TRAJECTORY_TOPIC = "joint_trajectory_controller/joint_trajectory"
 _REPORT_PERIOD = 1.0  # s between looks at the physics thread
+_PATIENCE = 0.25  # s of delay that one tick makes up for
+_END_TIMEOUT = 5.0  # s
 
 
 class SimulatorNode(Node):
@@ -47,8 +51,8 @@ class SimulatorNode(Node):
         self._simulator = Simulator(self._spec, self._world, self._seed)
         self._commands = CommandBuffer(self._spec.column_names)
         self._turns = CameraTurns(list(self._spec.simulation.cameras), self._camera_rate)
-        self._rate = self._spec.executor.rate
-        self._tick = 0
+        self._simulated = 0.0  # s of simulated time since the start, over all resets
+        self._deadline: float | None = None  # of the tick before
         self._episode = 1
         self._complaints: dict[str, str] = {}  # topic -> what was wrong with its last command
         self._told = 0  # touches published in this episode
@@ -56,18 +60,21 @@ class SimulatorNode(Node):
         self._subscribe()
         self.create_service(Trigger, "~/reset", self._reset)
         self.create_timer(_REPORT_PERIOD, self._watch)
-        self._beat = Beat(
-            self._step, self._rate, opening=self._open_cameras, closing=self._simulator.close
-        )
         self._tell_outcome(self._stamp())
-        self._beat.start()
+        self._ending, self._ended = threading.Event(), threading.Event()
+        self._failure: Exception | None = None
+        self._lost = 0.0  # s that were not simulated because this machine was too slow
+        self._pacer = Pacer(self._spec.executor.rate, self._step, self._break_down)
+        self._pacer.start()
         self.get_logger().info(
             f"simulating {self._spec.title} in world '{self._world.name}', seed {self._seed}"
         )
 
     def stop(self) -> None:
-        """End the physics thread."""
-        self._beat.stop()
+        """End the physics thread, which closes the cameras that it opened."""
+        self._ending.set()
+        self._ended.wait(_END_TIMEOUT)
+        self._pacer.stop()
 
     def _read_parameters(self) -> None:
         robot = declare(
@@ -152,29 +159,43 @@ class SimulatorNode(Node):
         begins = now + (delay - self._now() if delay else 0.0)
         self._commands.follow(trajectory, begins, [measured[name] for name in names])
 
-    def _open_cameras(self) -> None:
-        """The first picture of a camera takes many times longer than the rest."""
-        for slot in self._spec.simulation.cameras:
-            self._simulator.render(slot)
-
-    def _step(self) -> None:
+    def _step(self, deadline: float) -> None:
         """One tick of the physics thread."""
+        if self._ending.is_set():
+            if not self._ended.is_set():
+                self._simulator.close()
+                self._ended.set()
+            return
+        if self._deadline is None:
+            self._open_cameras()
+            self._deadline = time.monotonic()
+            return
+        passed, self._deadline = max(deadline - self._deadline, 0.0), max(deadline, self._deadline)
+        self._lost += max(passed - _PATIENCE, 0.0)
         with self._lock:
-            targets = self._commands.targets(self._simulator.time)
-            self._simulator.command(tuple(targets), tuple(targets.values()))
-            self._simulator.step(1.0 / self._rate)
-            self._tick += 1
-            stamp = self._stamp()
-            state = self._simulator.joint_state()
-            if len(self._simulator.touches) != self._told:
-                self._tell_outcome(stamp)
-            slot = self._turns.due(self._tick / self._rate)
-            picture = self._simulator.render(slot) if slot else None
+            slot, picture, state, stamp = self._advance(min(passed, _PATIENCE))
         if self._clocks:
             self._clocks.publish(Clock(clock=stamp))
         self._publish_state(state, stamp)
         if slot:
             self._publish_picture(slot, picture, stamp)
+
+    def _open_cameras(self) -> None:
+        """The first picture of a camera takes many times longer than the rest."""
+        for slot in self._spec.simulation.cameras:
+            self._simulator.render(slot)
+
+    def _advance(self, duration: float):
+        targets = self._commands.targets(self._simulator.time)
+        self._simulator.command(tuple(targets), tuple(targets.values()))
+        self._simulator.step(duration)
+        self._simulated += duration
+        stamp = self._stamp()
+        state = self._simulator.joint_state()
+        if len(self._simulator.touches) != self._told:
+            self._tell_outcome(stamp)
+        slot = self._turns.due(self._simulated)
+        return slot, self._simulator.render(slot) if slot else None, state, stamp
 
     def _publish_state(self, state, stamp: Time) -> None:
         message = JointState(name=list(state.names))
@@ -218,16 +239,20 @@ class SimulatorNode(Node):
 
     def _stamp(self) -> Time:
         if self._publishes_clock:
-            return to_time(self._tick / self._rate)
+            return to_time(self._simulated)
         return self.get_clock().now().to_msg()
 
+    def _break_down(self, error: Exception) -> None:
+        self._failure = error
+        self._ended.set()
+
     def _watch(self) -> None:
-        if self._beat.failure:
-            raise Dm0Error(f"the physics thread ended: {self._beat.failure!r}")
-        if self._beat.dropped:
+        if self._failure:
+            raise Dm0Error(f"the physics thread ended: {self._failure!r}") from self._failure
+        if self._lost:
             self.get_logger().warning(
-                f"this machine is too slow: {self._beat.dropped} ticks of "
-                f"{1e3 / self._rate:.0f} ms were left out so far; lower camera_rate",
+                f"this machine is too slow: {self._lost:.2f} s were not simulated so far; "
+                "lower camera_rate",
                 throttle_duration_sec=10.0,
             )
 

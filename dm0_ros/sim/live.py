@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a simulator needs to stand in for a robot that runs by itself: commands that come at any
-time from any thread, cameras that take turns, and a beat."""
+time from any thread, and cameras that take turns."""
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,58 +114,3 @@ class CameraTurns:
         slot = self._slots[self._next]
         self._next = (self._next + 1) % len(self._slots)
         return slot
-
-
-class Beat:
-    """Calls a function at a rate on the monotonic clock, in a thread of its own.
-
-    After a delay longer than ``patience`` seconds the lost beats are dropped, not made up for.
-    ``opening`` is called first and ``closing`` last, in the same thread.
-    """
-
-    def __init__(
-        self,
-        call: Callable[[], None],
-        rate: float,
-        patience: float = 0.25,
-        opening: Callable[[], None] = lambda: None,
-        closing: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._call, self._period, self._patience = call, 1.0 / rate, patience
-        self._opening, self._closing = opening, closing
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
-        self.failure: BaseException | None = None
-        self.dropped = 0
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the thread and wait for it, at most ``timeout`` seconds."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        try:
-            self._opening()
-            due = time.monotonic()
-            while not self._stop.is_set():
-                self._call()
-                due += self._period
-                due = self._catch_up(due)
-        except BaseException as failure:  # the owner's thread reads and reports it
-            self.failure = failure
-        finally:
-            self._closing()
-
-    def _catch_up(self, due: float) -> float:
-        delay = due - time.monotonic()
-        if delay > 0:
-            self._stop.wait(delay)
-        elif delay < -self._patience:
-            self.dropped += round(-delay / self._period)
-            return time.monotonic()
-        return due
