@@ -4,6 +4,7 @@
 import mujoco
 import numpy as np
 
+from dm0_ros.robots.cameras import look_at
 from dm0_ros.robots.kinematics import load_urdf
 from dm0_ros.robots.spec import RobotSpec, SimulatedCamera
 from dm0_ros.sim.world import Block, World
@@ -117,11 +118,3 @@ def _add_camera(scene: mujoco.MjSpec, slot: str, camera: SimulatedCamera) -> Non
         fovy=np.degrees(camera.field_of_view),
         xyaxes=look_at(camera.position, camera.target, camera.up),
     )
-
-
-def look_at(position, target, up) -> np.ndarray:
-    """Right and up axes (6,) of a camera at ``position`` that looks at ``target``, all (3,)."""
-    forward = np.subtract(target, position)
-    right = np.cross(forward, up)
-    upward = np.cross(right, forward)
-    return np.concatenate([right / np.linalg.norm(right), upward / np.linalg.norm(upward)])

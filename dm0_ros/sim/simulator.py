@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated robot: commands in, joint states and pictures out, and the truth about touches."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-# MuJoCo picks its GL library at import. A robot's computer may have no display; EGL needs none.
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 import mujoco
 import numpy as np
