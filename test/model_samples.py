@@ -36,8 +36,8 @@ def small_model(seed: int = 0, **changes: object) -> DM0:
         for name, parameter in model.named_parameters():
             if "gamma" in name:
                 parameter.fill_(0.7)
-            elif "out_proj" in name or "embed" in name:
-                parameter.mul_(20 if "action_out" in name or "embed" in name else 1)
+            elif "action_out" in name:
+                parameter.mul_(20)
     return model
 
 

@@ -166,7 +166,7 @@ def test_sampling_is_euler_on_the_public_velocity():
         cache = MODEL.encode_prefix(*inputs)
         for time in (1.0, 0.75, 0.5, 0.25):
             x = x - MODEL.velocity(cache, x, torch.tensor(time))[0] / 4
-    torch.testing.assert_close(x, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(x, expected, **CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -203,3 +203,16 @@ def test_wrong_noise_and_steps_are_refused():
         MODEL.sample_actions(*observation(), noise=torch.zeros(1, 5, 6))
     with pytest.raises(ValueError, match="at least 1"):
         MODEL.sample_actions(*observation(), steps=0)
+
+
+def test_several_texts_share_the_pictures_of_an_observation():
+    images, image_masks, _, _ = observation(batch=2)
+    image_masks[1, 0] = False
+    _, _, ids, mask = observation(batch=6, seed=3)
+    mask[4, 5:] = False
+    together = MODEL.encode_prefix(images, image_masks, ids, mask)
+    copies = (images.repeat_interleave(3, 0), image_masks.repeat_interleave(3, 0))
+    apart = MODEL.encode_prefix(*copies, ids, mask)
+    assert torch.equal(together.lengths, apart.lengths)
+    for one, other in zip(together.layers, apart.layers, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)

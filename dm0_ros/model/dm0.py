@@ -105,6 +105,8 @@ class DM0(nn.Module):
         Args:
             images: (B, V, 3, S, S) in [-1, 1]. image_masks: bool (B, V).
             token_ids: (B, T). token_mask: bool (B, T), True where a token is valid.
+                With (B * Q, T), each observation's pictures serve Q texts in a row, and are
+                encoded once; B * Q observations come out.
             want_hidden: also give the prefix's normed output, which text generation needs.
         """
         check_inputs(self.config, images, image_masks, token_ids, token_mask)
@@ -115,8 +117,11 @@ class DM0(nn.Module):
         seen = text.new_zeros(batch, views, count, text.shape[-1])
         if bool(image_masks.any()):
             seen[image_masks] = self.encode_pictures(images[image_masks]).to(text.dtype)
-        valid = torch.cat((image_masks.repeat_interleave(count, 1), token_mask), 1)
-        x, lengths = compact(torch.cat((seen.flatten(1, 2), text), 1), valid)
+        texts = len(token_ids) // batch
+        seen = seen.flatten(1, 2).repeat_interleave(texts, 0)
+        there = image_masks.repeat_interleave(count, 1).repeat_interleave(texts, 0)
+        valid = torch.cat((there, token_mask), 1)
+        x, lengths = compact(torch.cat((seen, text), 1), valid)
         longest, following = x.shape[1], self.config.chunk_size + 1
         cos, sin = self._rope(longest + following, x)
         layers, hidden = self.model.llm.encode(x, (cos[:longest], sin[:longest]), want_hidden)

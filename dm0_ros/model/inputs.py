@@ -27,16 +27,18 @@ def check_inputs(
             f"image_masks have shape {tuple(image_masks.shape)}; for these images it must be "
             f"{tuple(images.shape[:2])}"
         )
-    if token_ids.ndim != 2 or len(token_ids) != len(images):
+    if token_ids.ndim != 2 or not len(images) or len(token_ids) % len(images):
         raise ObservationError(
-            f"token_ids have shape {tuple(token_ids.shape)}; it must be ({len(images)}, T)"
+            f"token_ids have shape {tuple(token_ids.shape)}; it must be ({len(images)}, T), or "
+            "several texts for each observation"
         )
     if token_mask.shape != token_ids.shape:
         raise ObservationError(
             f"token_mask has shape {tuple(token_mask.shape)}, token_ids {tuple(token_ids.shape)}; "
             "they must be equal"
         )
-    if not bool((image_masks.bool().any(1) | token_mask.bool().any(1)).all()):
+    pictured = image_masks.bool().any(1).repeat_interleave(len(token_ids) // len(images))
+    if not bool((pictured | token_mask.bool().any(1)).all()):
         raise ObservationError("an observation has neither a valid picture nor a valid token")
     used = token_ids.masked_select(token_mask.bool())
     vocabulary = config.llm.vocab_size

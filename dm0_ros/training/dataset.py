@@ -20,11 +20,15 @@ _HELD_OUT = 0.02  # share of the frames, the last ones, that training never sees
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of B samples with V views, T text tokens, H rows, D columns."""
+    """F frames with V views; for each, one sample per object that could be named: B in all.
 
-    images: torch.Tensor  # (B, V, 3, S, S) float32 in [-1, 1]
-    image_masks: torch.Tensor  # (B, V) bool
-    token_ids: torch.Tensor  # (B, T)
+    A frame's samples differ in nothing but the sentence and the plan, so that their gradient is
+    about what the sentence means. T is text tokens, H rows, D columns.
+    """
+
+    images: torch.Tensor  # (F, V, 3, S, S) float32 in [-1, 1]
+    image_masks: torch.Tensor  # (F, V) bool
+    token_ids: torch.Tensor  # (B, T); a frame's samples follow each other
     token_mask: torch.Tensor  # (B, T) bool
     actions: torch.Tensor  # (B, H, D) normalised
 
@@ -63,32 +67,28 @@ class Dataset:
     def draw(
         self, random: np.random.Generator, size: int, tokenizer: Tokenizer, stats: NormStats
     ) -> Batch:
-        """Random training frames, each with a random object and wording."""
+        """Samples of ``size`` random training frames, each sentence in a random wording."""
         frames = np.sort(random.integers(self.train_size, size=size))
         return self._batch(frames, random, tokenizer, stats)
 
     def held_out(self, count: int, tokenizer: Tokenizer, stats: NormStats) -> Batch:
-        """The same ``count`` unseen frames at every call."""
+        """Samples of the same ``count`` unseen frames at every call."""
         frames = np.linspace(self.train_size, self.size - 1, count).astype(int)
         return self._batch(frames, np.random.default_rng(0), tokenizer, stats)
 
     def _batch(self, frames, random, tokenizer: Tokenizer, stats: NormStats) -> Batch:
         recipe, names = self.recipe, self.world.object_names
-        objects = random.integers(len(names), size=len(frames))
-        wordings = random.integers(len(self.world.instructions.training), size=len(frames))
+        wordings = random.choice(self.world.instructions.training, (len(frames), len(names)))
         prompts = [
-            encode_prompt(
-                tokenizer,
-                self.world.instructions.training[wording].format(object=names[index]),
-                recipe.max_text_tokens,
-            )
-            for wording, index in zip(wordings, objects, strict=True)
+            encode_prompt(tokenizer, str(wording).format(object=name), recipe.max_text_tokens)
+            for row in wordings
+            for wording, name in zip(row, names, strict=True)
         ]
         ids, masks = (np.stack(part) for part in zip(*prompts, strict=True))
         pictures = torch.from_numpy(self._pictures[frames]).permute(0, 1, 4, 2, 3)
         actions = encode_actions(
-            self._rows[frames, objects],
-            self._states[frames],
+            self._rows[frames],
+            self._states[frames][:, None],
             self.layout,
             stats,
             recipe.normalisation,
@@ -98,5 +98,5 @@ class Dataset:
             image_masks=torch.ones(pictures.shape[:2], dtype=torch.bool),
             token_ids=torch.from_numpy(ids),
             token_mask=torch.from_numpy(masks),
-            actions=torch.from_numpy(actions),
+            actions=torch.from_numpy(actions).flatten(0, 1),
         )

@@ -82,7 +82,7 @@ class OptimiserSettings:
     """AdamW with warm-up and a cosine, and a running mean of the weights."""
 
     steps: int
-    batch: int
+    batch: int  # frames
     noise_samples: int
     learning_rate: float
     warm_up: float

@@ -18,7 +18,7 @@ from dm0_ros.training.recipe import OptimiserSettings, Recipe
 
 # Time of a training sample, as DM0 draws it: 0.999 Beta(1.5, 1) + 0.001.
 _BETA = (1.5, 1.0)
-_HELD_OUT_SAMPLES = 96
+_HELD_OUT_FRAMES = 48
 
 
 class Trainer:
@@ -71,7 +71,7 @@ class Trainer:
 
     def error(self) -> float:
         """Mean distance of sampled actions from the expert's on held-out frames, normalised."""
-        batch = self.dataset.held_out(_HELD_OUT_SAMPLES, self.tokenizer, self.stats)
+        batch = self.dataset.held_out(_HELD_OUT_FRAMES, self.tokenizer, self.stats)
         noise = torch.randn(batch.actions.shape, generator=torch.Generator().manual_seed(0))
         actions = self.average.sample_actions(*self._inputs(batch), noise=noise.to(self.device))
         return float((actions.cpu() - batch.actions).abs().mean())
@@ -84,7 +84,7 @@ class Trainer:
         # Each step has a generator of its own, so that a resumed run draws what it would have.
         random = np.random.default_rng([self.seed, self.step])
         batch = self.dataset.draw(random, self.settings.batch, self.tokenizer, self.stats)
-        size = (self.settings.batch, self.settings.noise_samples)
+        size = (len(batch.actions), self.settings.noise_samples)
         time = torch.from_numpy(0.999 * random.beta(*_BETA, size) + 0.001).float()
         shape = (*size, *batch.actions.shape[1:])
         noise = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
