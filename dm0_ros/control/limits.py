@@ -11,6 +11,9 @@ from dm0_ros.errors import PlanError
 from dm0_ros.robots.spec import RobotSpec, Space
 
 _MOST_ROWS = 1000  # memory and time of the spline are bounded by this
+# A value outside a joint's range is obeyed up to the range's end, unless it lies so far out that
+# it must be a mistake: degrees for radians, millimetres or a register for metres.
+_MARGIN = (2 * np.pi, 1.0)  # rad, m
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Limits:
             velocity=_row([j.velocity for j in joints], [g.velocity for g in grippers]),
             acceleration=_row([j.acceleration for j in joints], unbounded),
             first_distance=_row([distance] * len(joints), unbounded),
-            margin=_row([distance] * len(joints), [g.open - g.closed for g in grippers]),
+            margin=_row([_MARGIN[0]] * len(joints), [_MARGIN[1]] * len(grippers)),
             linear=np.array([False] * len(joints) + [True] * len(grippers)),
         )
 
@@ -103,7 +106,8 @@ class Limits:
             row, column = bad[0]
             raise PlanError(
                 f"{self.names[column]}: row {row} wants {values[row, column]:.4g}, far outside "
-                f"its range of {self.lower[column]:.4g} to {self.upper[column]:.4g}"
+                f"its range of {self.lower[column]:.4g} to {self.upper[column]:.4g} rad or m; "
+                "check the units of the policy's output"
             )
 
 

@@ -32,6 +32,14 @@ _STATUS_PERIOD = 0.05  # s between statuses that tell of no change
 _LONGEST_BRAKING = 2.0  # s that deactivation waits for the set-point to come to rest
 _SWITCH_INTERVAL = 5e-4  # s: lets the rate's thread in ten times sooner than Python's default
 
+# Parameters that may overrule the robot's YAML: what they are, and the highest value.
+_SETTINGS = {
+    "rate": ("Commands a second (Hz)", 1000.0),
+    "blend_time": ("Time over which a new plan takes over from the old one (s)", 5.0),
+    "max_first_distance": ("Distance from the measured state to refuse plans at (rad)", 7.0),
+    "state_timeout": ("Age of joint states from which on the executor stops (s)", 60.0),
+}
+
 
 class ExecutorNode(LifecycleNode):
     """Wires topics and services to the state machine, and ticks it while active."""
@@ -50,14 +58,9 @@ class ExecutorNode(LifecycleNode):
 
     def _declare_parameters(self) -> None:
         declare(self, "robot", "franka", "Robot: a name in config/, or the path of a YAML")
-        declare(self, "rate", 0.0, "Commands a second (Hz); 0: the robot's own", (0.0, 1000.0))
-        declare(
-            self,
-            "blend_time",
-            -1.0,
-            "Time over which a new plan takes over from the old one (s); -1: the robot's own",
-            (-1.0, 5.0),
-        )
+        for name, (description, highest) in _SETTINGS.items():
+            description = f"{description}; negative: the robot's own"
+            declare(self, name, -1.0, description, (-1.0, highest))
         declare(
             self,
             "seam",
@@ -93,13 +96,9 @@ class ExecutorNode(LifecycleNode):
 
     def _read_robot(self) -> RobotSpec:
         robot = load_robot(self.get_parameter("robot").value)
-        own = robot.executor
-        rate = self.get_parameter("rate").value or own.rate
-        blend_time = self.get_parameter("blend_time").value
-        changed = replace(
-            own, rate=rate, blend_time=own.blend_time if blend_time < 0 else blend_time
-        )
-        return replace(robot, executor=changed)
+        given = {name: self.get_parameter(name).value for name in _SETTINGS}
+        changed = {name: value for name, value in given.items() if value >= 0}
+        return replace(robot, executor=replace(robot.executor, **changed))
 
     def activate(self) -> None:
         """See `LifecycleNode`."""

@@ -203,7 +203,8 @@ class PolicyNode(LifecycleNode):
         message = chunk_from_plan(plan)
         message.header.stamp = self.get_clock().now().to_msg()
         message.header.frame_id = self._robot.end_effectors[0].base
-        self._sequence += 1
+        # One that was started anew goes on from the plan in use, or its plans would count as old.
+        self._sequence = max(self._sequence, self._status.sequence) + 1
         message.sequence, message.epoch = self._sequence, self._status.epoch
         message.instruction, message.policy = instruction, self._policy.spec.name
         self._chunks.publish(message)

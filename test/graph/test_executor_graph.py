@@ -271,6 +271,19 @@ def test_a_robot_that_cannot_be_read_fails_with_a_sentence(graph, tmp_path):
     assert "'glue' is not one of blend, replace" in process.output
 
 
+def test_parameters_overrule_the_robot(graph):
+    cell = Cell(graph, "max_first_distance:=0.05", "rate:=50.0", "seam:=replace")
+    cell.plan(move() + 0.1)
+    cell.wait_dropped("(max_first_distance) is 0.050 rad")
+    cell.plan(move())
+    cell.wait_state(ExecutorStatus.HOLD)
+    # Two seconds of motion at 50 Hz; at the robot's own 100 Hz there would be twice as many.
+    assert len(np.unique(cell.path, axis=0)) < 130
+    process = graph.start("executor", "rate:=0.0", "autostart:=true")
+    assert process.wait() == 1
+    assert "executor.rate must be positive" in process.output
+
+
 def test_lifecycle_by_hand(graph):
     process = graph.start("executor", "robot:=no_such_robot")
 
