@@ -3,7 +3,10 @@
 
 import io
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -68,6 +71,25 @@ def test_stubborn_process_is_killed(tmp_path, monkeypatch):
         processes.check()  # one that was ended on request is no failure
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.003, 0.01])
+def test_interrupt_while_a_process_is_born_leaves_none(tmp_path, delay):
+    """As a person's Ctrl-C: whenever it comes, whatever was started is ended."""
+    timer = threading.Timer(delay, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), Processes(tmp_path, os.environ) as processes:
+        timer.start()
+        for number in range(1000):
+            start(processes, f"child {number}", "import time; time.sleep(600)")
+    timer.join()
+    table = subprocess.run(
+        ["ps", "-o", "pid=,stat=", "--ppid", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    alive = [line for line in table.splitlines() if "Z" not in line]
+    assert len(alive) <= 1, alive  # ps itself
 
 
 def make_episode(outcome, first, message=""):

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from dm0_ros.bringup import Process, command, describe, environment
 from dm0_ros.errors import Dm0Error
 
 _READY_TIME = 180.0  # s until every node must be ready; loading torch on a busy machine is slow
@@ -68,7 +69,14 @@ def demo(
     with Display(episodes) as display:
         done = _run_graph(
             display,
-            _describe_nodes(robot, checkpoint, device, seed, compressed, bag),
+            _make_commands(
+                robot,
+                bag,
+                checkpoint=checkpoint,
+                device=device,
+                compressed=str(compressed).lower(),
+                seed=str(seed),
+            ),
             _choose_environment(),
             [f"/{sink.topic}" for sink in spec.sinks],
             tasks,
@@ -84,58 +92,34 @@ def demo(
             path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _describe_nodes(robot, checkpoint, device, seed, compressed, bag) -> dict[str, list[str]]:
+def _make_commands(robot: str, bag: Path, **chosen: str) -> dict[str, list[str]]:
     """Command of each process. The recorder is first, so that it misses nothing."""
-    pictures = f"compressed:={str(compressed).lower()}"
-    table = {
-        "recorder": [f"path:={bag}"],
-        "simulator": [f"robot:={robot}", f"seed:={seed}", pictures],
-        "executor": [f"robot:={robot}", "autostart:=true"],
-        "overlay": [f"robot:={robot}", pictures],
-        "policy": [
-            f"robot:={robot}",
-            f"checkpoint:={checkpoint}",
-            f"device:={device}",
-            pictures,
-            "autostart:=true",
-        ],
-    }
-    return {
-        name: [
-            *(sys.executable, "-m", f"dm0_ros.nodes.{name}", "--ros-args"),
-            *(word for parameter in parameters for word in ("-p", parameter)),
-        ]
-        for name, parameters in table.items()
-    }
+    recorder = Process("recorder", False, {"path": str(bag)})
+    processes = (recorder, *describe(robot, sim="true", **chosen))
+    return {process.name: command(process) for process in processes}
 
 
 def _choose_environment() -> dict[str, str]:
     """The environment of this process and the nodes: this machine only, a domain of our own."""
-    from dm0_ros.resources import find_resource
-
-    defaults = {
+    own = {
         "ROS_DOMAIN_ID": str(random.SystemRandom().randint(*_DOMAINS)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(find_resource("config", "fastdds.xml")),
-        # waiting threads of the network must not spin: simulator and executor need the cores
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONUNBUFFERED": "1",
     }
-    for name, value in defaults.items():
+    for name, value in {**own, **environment()}.items():
         os.environ.setdefault(name, value)
     return dict(os.environ)
 
 
-def _run_graph(display, commands, environment, sinks, tasks, terms: Terms, out: Path):
+def _run_graph(display, commands, variables, sinks, tasks, terms: Terms, out: Path):
     """Start the processes, wait until all are ready, do the tasks, end the processes."""
     from dm0_ros.commands.processes import Processes
     from dm0_ros.commands.trial import perform
     from dm0_ros.nodes.operator import Operator
 
     done = []
-    with Processes(out / "logs", environment) as processes:
-        for name, command in commands.items():
-            processes.start(name, command)
+    with Processes(out / "logs", variables) as processes:
+        for name, words in commands.items():
+            processes.start(name, words)
         operator = Operator(idle=lambda: _look_after(processes, display, operator))
         try:
             _await_ready(operator, processes, display, sinks)

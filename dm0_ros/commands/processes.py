@@ -4,7 +4,8 @@
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dm0_ros.errors import Dm0Error
@@ -33,7 +34,7 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start one; it is in a session of its own, so that Ctrl-C reaches us alone."""
-        with self._log(name).open("w") as log:
+        with self._log(name).open("w") as log, _uninterrupted():
             self._children[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -58,18 +59,39 @@ class Processes:
         return "\n".join(f"    {line}" for line in lines) or "    (nothing)"
 
     def stop(self, *names: str) -> None:
-        """Ask these to end, all at once, and wait; those that do not are killed."""
+        """Ask these to end, all at once, and wait; those that do not are killed.
+
+        Interrupted, it kills them at once.
+        """
         children = [self._children.pop(name) for name in names if name in self._children]
         for child in children:
-            if child.poll() is None:
-                child.send_signal(signal.SIGINT)
+            child.send_signal(signal.SIGINT)  # does nothing to one that has ended
         end = time.monotonic() + _PATIENCE
-        for child in children:
-            try:
-                child.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        try:
+            for child in children:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(max(0.1, end - time.monotonic()))
+        finally:
+            for child in children:
                 child.kill()
                 child.wait()
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off SIGINT and SIGTERM: a process that is being born could not be ended by name yet."""
+    noted: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: noted.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if noted:
+        signal.raise_signal(noted[0])
