@@ -8,16 +8,17 @@ import contextlib
 import sys
 import time
 
-import dm0_ros.msg
 import rclpy
-from dm0_ros.action import ExecuteInstruction
-from dm0_ros.msg import ActionChunk
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
+
+import dm0_ros.msg
+from dm0_ros.action import ExecuteInstruction
+from dm0_ros.msg import ActionChunk
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 EXAMPLE = {

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import peer
 import pytest
-from dm0_ros.action import ExecuteInstruction
 from rclpy.action import ActionClient
+
+from dm0_ros.action import ExecuteInstruction
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_SOURCE = (".git", ".venv", "build", "install", "log", "out", "__pycache__", "*.egg-info")

@@ -6,9 +6,10 @@ import sys
 
 import peer
 from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk
-from rclpy.action import ActionClient
 
 
 def start_peer(graph, role):
