@@ -59,7 +59,7 @@ class Rig:
             if point is not None:
                 self.measured = point.positions
                 self.points.append(point.positions)
-                dt = PERIOD if elapsed < 0 else min(elapsed, 3 * PERIOD)
+                dt = PERIOD if elapsed < 0 else min(elapsed, PERIOD)
                 self.strokes[-1].append((dt, point.positions))
             elif self.strokes[-1]:
                 self.strokes.append([])
@@ -282,6 +282,23 @@ def test_joint_states_that_stop_are_a_fault_by_name():
     assert rig.state is State.FAULT
 
 
+def test_joint_states_that_wait_unread_after_a_stall_are_no_fault():
+    rig = Rig()
+    rig.plan(ramp(rows=50))
+    rig.run(0.5)
+    rig.now += 0.4  # this process was not scheduled
+    rig.joints_arrive = False
+    rig.run(0.1)
+    assert rig.state is State.EXECUTING
+    rig.joints_arrive = True
+    rig.run(0.5)
+    assert rig.state is State.EXECUTING
+    rig.now += 0.4
+    rig.joints_arrive = False
+    rig.run(0.4)
+    assert rig.state is State.FAULT
+
+
 def test_stamps_of_the_future_do_not_keep_joint_states_young():
     rig = Rig()
     rig.plan(ramp())
@@ -332,6 +349,17 @@ def test_a_clock_that_stands_still_repeats_the_set_point():
     rig.run(0.5)
     first, second = rig.executor.tick(rig.now), rig.executor.tick(rig.now)
     np.testing.assert_array_equal(first.positions, second.positions)
+
+
+def test_after_missed_ticks_the_set_point_catches_up_within_the_limits():
+    rig = Rig()
+    rig.plan(move(distance=0.8, rows=20))
+    for _ in range(15):
+        rig.run(0.1)
+        rig.now += 4 * PERIOD
+    rig.run(1.0)
+    check_limits(rig.path)
+    np.testing.assert_allclose(rig.points[-1], move(distance=0.8)[-1], atol=1e-4)
 
 
 def test_preview_is_where_the_set_point_will_be_and_ends_at_rest():

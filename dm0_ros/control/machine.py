@@ -18,7 +18,7 @@ from dm0_ros.control.state import SetPoint, State, Status
 from dm0_ros.errors import ObservationError, PlanError
 from dm0_ros.robots.spec import RobotSpec
 
-_LONGEST_STEP = 3.0  # periods: after a longer gap the set-point catches up instead of leaping
+_STALL = 2.0  # of the longest step: a tick this late was kept waiting
 _CLOCK_STEP = 0.001  # s that time may seem to go backwards before it counts as a jump
 _FURTHEST_START = 5.0  # s: a plan that begins later than this comes from another clock
 _REMEMBERED = 0.2  # s for which a limit that was reached stays in the status
@@ -27,7 +27,12 @@ _REMEMBERED = 0.2  # s for which a limit that was reached stays in the status
 class Executor:
     """State machine over a motion, a limiter, and the newest measurement. Not thread-safe."""
 
-    def __init__(self, robot: RobotSpec, seam: Seam) -> None:
+    def __init__(self, robot: RobotSpec, seam: Seam, longest_step: float = 1.0) -> None:
+        """Begin idle, in epoch 0.
+
+        One set-point never moves further from the one before than the limits allow in
+        ``longest_step`` periods, however long ago that was: after a delay it catches up.
+        """
         self.names = robot.column_names
         self.state = State.IDLE
         self.reason = "no plan yet"
@@ -36,8 +41,11 @@ class Executor:
         self._settings = robot.executor
         self._limits = Limits.from_robot(robot)
         self._seam = seam
+        self._period = 1.0 / robot.executor.rate
+        self._longest_step = longest_step * self._period
         self._measurement = Measurement(self.names, robot.executor.state_timeout)
         self._last_tick: float | None = None
+        self._lenient_until = -math.inf  # s: joint states may wait unread after missed ticks
         self._limited: dict[str, float] = {}
         self._forget()
 
@@ -104,7 +112,7 @@ class Executor:
         if self.state is State.EXECUTING:
             old = self._motion
         else:
-            pause = max(self._settings.blend_time, 1.0 / self._settings.rate)
+            pause = max(self._settings.blend_time, self._period)
             old = Coast(now, self._limiter.state, pause)
         begin = max(now, new.start)
         self._seam_size = float(np.abs(new.sample(begin)[0] - old.sample(begin)[0]).max())
@@ -211,19 +219,22 @@ class Executor:
 
     def _measure_gap(self, now: float) -> float:
         """Seconds to step by: those since the last tick, within reason."""
-        period = 1.0 / self._settings.rate
-        elapsed = period if self._last_tick is None else now - self._last_tick
+        elapsed = self._period if self._last_tick is None else now - self._last_tick
         self._last_tick = now
+        if elapsed > _STALL * self._longest_step:
+            # Whoever kept us from ticking kept us from listening too, for about as long.
+            self._lenient_until = now + min(elapsed, self._settings.state_timeout)
         if elapsed >= -_CLOCK_STEP:
-            return min(elapsed, _LONGEST_STEP * period)
+            return min(elapsed, self._longest_step)
         self._measurement.forget()
         if self.state not in (State.IDLE, State.FAULT):
             self._halt(State.HOLD, f"the clock stepped back by {-elapsed:.3f} s")
-        return period
+        return self._period
 
     def _check_measurement(self, now: float) -> None:
         try:
-            self._measurement.read(now)
+            if now >= self._lenient_until:
+                self._measurement.read(now)
         except ObservationError as error:
             self.fail(str(error))
 

@@ -30,6 +30,7 @@ from dm0_ros.robots import RobotSpec, load_robot
 
 _STATUS_PERIOD = 0.05  # s between statuses that tell of no change
 _LONGEST_BRAKING = 2.0  # s that deactivation waits for the set-point to come to rest
+_SIMULATED_STEP = 4.0  # periods: simulated time comes in steps of the simulator's making
 _SWITCH_INTERVAL = 5e-4  # s: lets the rate's thread in ten times sooner than Python's default
 
 # Parameters that may overrule the robot's YAML: what they are, and the highest value.
@@ -77,7 +78,8 @@ class ExecutorNode(LifecycleNode):
             seam = Replace()
         self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
         self._rate = robot.executor.rate
-        self._machine = Executor(robot, seam)
+        simulated = self.get_parameter("use_sim_time").value
+        self._machine = Executor(robot, seam, _SIMULATED_STEP if simulated else 1.0)
         self._outputs = make_outputs(self, robot.sinks, robot.column_names)
         self._statuses = self.create_publisher(ExecutorStatus, "executor_status", STATUS)
         plans = self.create_subscription(ActionChunk, "action_chunk", self._take_plan, COMMAND)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -29,6 +30,8 @@ LIMITS = Limits.from_robot(ROBOT)
 HOME = np.array([ROBOT.home[name] for name in NAMES])
 OPENING = ROBOT.grippers[0].opening_per_joint
 PERIOD = 1 / ROBOT.executor.rate
+# Judging continuity takes every command, also after this process was kept waiting.
+EVERY_COMMAND = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Cell:
@@ -45,7 +48,7 @@ class Cell:
         self.process = graph.start("executor", f"robot:={robot}", "autostart:=true", *parameters)
         self.status = graph.collect(ExecutorStatus, "executor_status", STATUS)
         self.openings = graph.collect(Float64MultiArray, GRIPPER.topic, COMMAND)
-        node.create_subscription(Float64MultiArray, ARM.topic, self._obey, COMMAND)
+        node.create_subscription(Float64MultiArray, ARM.topic, self._obey, EVERY_COMMAND)
         self.states = node.create_publisher(JointState, "joint_states", SENSOR)
         self.timer = node.create_timer(0.02, self.tell_joints)
         self.plans = graph.publisher(ActionChunk, "action_chunk", COMMAND)
@@ -112,10 +115,12 @@ def move(distance=0.3, rows=20, column=0):
     return HOME + distance * ramp[:, None] * np.eye(8)[column]
 
 
-def check_path(path, speed=2.0):
-    """Finite, and no step longer than ``speed`` (rad/s) allows where two ticks were skipped."""
+def check_path(path):
+    """Finite, and every step within the limits of one period, even where ticks were missed."""
     assert np.isfinite(path).all()
-    assert (np.abs(np.diff(path, axis=0)) <= 3 * speed * PERIOD).all()
+    speed = np.diff(path, axis=0) / PERIOD
+    assert (np.abs(speed) <= 1.01 * LIMITS.velocity[:7]).all()
+    assert (np.abs(np.diff(speed, axis=0)) <= 1.1 * LIMITS.acceleration[:7] * PERIOD).all()
 
 
 def test_a_plan_becomes_smooth_commands_and_starvation_holds(graph):
@@ -150,7 +155,7 @@ def test_plans_one_after_another_are_one_motion(graph):
         cell.wait_commands(30)
         assert cell.status[-1].seam < 0.35
     assert all(m.state == ExecutorStatus.EXECUTING for m in list(cell.status)[-20:])
-    check_path(cell.path, speed=1.0)
+    check_path(cell.path)
 
 
 def test_stop_and_reset(graph):
@@ -298,7 +303,7 @@ def test_lifecycle_by_hand(graph):
     assert not change(3)  # activate before configure: rclpy alone would die of it
     assert not change(1)
     assert state() == "unconfigured"
-    assert "no_such_robot" in process.output
+    graph.wait(lambda: "no_such_robot" in process.output, "the sentence")
     assert process.end() == 0
 
 
@@ -365,4 +370,5 @@ def test_simulated_time_that_steps_back_holds(graph):
     seconds[0] -= 500
     cell.wait_state(ExecutorStatus.HOLD)
     assert "the clock stepped back by 4" in cell.status[-1].reason
-    check_path(cell.path)
+    # Simulated time may have passed in steps that are four periods long.
+    assert (np.abs(np.diff(cell.path, axis=0)) <= 4.04 * LIMITS.velocity[:7] * PERIOD).all()
