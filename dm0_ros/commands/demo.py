@@ -22,6 +22,9 @@ from dm0_ros.errors import Dm0Error
 _READY_TIME = 180.0  # s until every node must be ready; loading torch on a busy machine is slow
 _FILM_RATE = 7.5  # pictures a second
 _TAIL_TIME = 0.35  # s after the end of an episode that the film shows
+# Physics and commands must be on time; what looks, thinks and writes down may be late.
+_NICENESS = {"policy": 5, "overlay": 10, "recorder": 2}
+_LEFT = ("report.html", "demo.json", "episodes.json", "demo.mp4", "demo.webp", "overlay.png")
 _DOMAINS = (1, 100)  # ROS domains whose ports are free of the system's own
 
 
@@ -119,7 +122,7 @@ def _run_graph(display, commands, variables, sinks, tasks, terms: Terms, out: Pa
     done = []
     with Processes(out / "logs", variables) as processes:
         for name, words in commands.items():
-            processes.start(name, words)
+            processes.start(name, words, _NICENESS.get(name, 0))
         operator = Operator(idle=lambda: _look_after(processes, display, operator))
         try:
             _await_ready(operator, processes, display, sinks)
@@ -171,7 +174,14 @@ def _prepare(out: Path) -> Path:
         if strange:
             raise Dm0Error(f"{bag} holds more than a bag ({strange[0]}); choose another --out")
         shutil.rmtree(bag)
-    for name in ("report.html", "demo.json", "episodes.json", "demo.mp4", "demo.webp"):
+    for name in (
+        "report.html",
+        "demo.json",
+        "episodes.json",
+        "demo.mp4",
+        "demo.webp",
+        "overlay.png",
+    ):
         (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     return bag
@@ -212,9 +222,22 @@ def _show(display, out: Path, bag: Path, episodes, spec, facts: Mapping[str, str
                 return f"{episode.instruction}: {what}, {episode.seconds:.1f} s"
         return None
 
+    _save_still(out / "overlay.png", bag, topic, episodes)
     film = write_video(out / "demo.mp4", read_frames(bag, topic), _FILM_RATE, caption)
     display.say(
         f"{figures['successes']} of {figures['episodes']} instructions followed. "
         f"See {out / 'report.html'}, {film} and {bag} ({facts['bag'].rsplit(', ')[-1]})."
     )
     return figures
+
+
+def _save_still(path: Path, bag: Path, topic: str, episodes) -> None:
+    """One picture to show: on the way to a touch, where there was one."""
+    from PIL import Image
+
+    from dm0_ros.replay.pictures import pick_frames
+
+    best = max(episodes, key=lambda episode: episode.success)
+    (frame,) = pick_frames(bag, topic, [best.started + 0.6 * best.seconds])
+    if frame is not None:
+        Image.fromarray(frame.picture).save(path)

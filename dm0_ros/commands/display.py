@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person sees while a demo runs: a live line on a terminal, plain lines elsewhere."""
 
+from textwrap import shorten
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from dm0_ros.replay.episodes import Episode
+
+_LONGEST = 160  # characters of a message; all of it is in episodes.json
 
 
 class Display:
@@ -60,5 +64,5 @@ class Display:
         text = f"{self._done:>3}/{self._total} {mark}  {episode.seconds:5.1f} s  "
         text += f"{what:<20} {episode.instruction}"
         if episode.message and episode.outcome in ("fault", "rejected", "error", "unknown"):
-            text += f" ({episode.message})"
+            text += f" ({shorten(episode.message, _LONGEST, placeholder=' ...')})"
         self.say(text)

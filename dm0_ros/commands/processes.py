@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of a graph: started, logged to files, watched, and always ended."""
 
+import os
 import signal
 import subprocess
 import time
@@ -32,8 +33,11 @@ class Processes:
     def __exit__(self, *_exception) -> None:
         self.stop(*self._children)
 
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """Start one; it is in a session of its own, so that Ctrl-C reaches us alone."""
+    def start(self, name: str, command: Sequence[str], niceness: int = 0) -> None:
+        """Start one; it is in a session of its own, so that Ctrl-C reaches us alone.
+
+        ``niceness`` > 0 lets others go first where the cores are too few for all.
+        """
         with self._log(name).open("w") as log, _uninterrupted():
             self._children[name] = subprocess.Popen(
                 command,
@@ -43,6 +47,7 @@ class Processes:
                 env=self._environment,
                 start_new_session=True,
             )
+            os.setpriority(os.PRIO_PROCESS, self._children[name].pid, niceness)
 
     def check(self) -> None:
         """Raise `Dm0Error` with its last lines where one has ended by itself."""

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the figures of benchmarks/results/ into the table of README.md.
+
+Run after ``for file in benchmarks/*.py; do python $file --write; done``.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+Row = tuple[str, str]
+
+
+def describe_instructions(figures: dict) -> Iterator[Row]:
+    latency = figures["chunk_latency_ms"]
+    seconds = [e["seconds"] for e in figures["per_episode"] if e["outcome"] == "touched"]
+    yield "instructions followed", f"**{figures['successes']} of {figures['episodes']}**"
+    if seconds:
+        middle = sorted(seconds)[len(seconds) // 2]
+        yield "time from the sentence to the touch, median", f"{middle:.1f} s"
+    yield (
+        "observation to plan in the graph, median / 99 %",
+        f"{latency['p50']:.0f} / {latency['p99']:.0f} ms, {figures['plans']} plans",
+    )
+    yield (
+        "commands",
+        (
+            f"{figures['command_rate_hz']:.1f} Hz, 99 % within "
+            f"{figures['command_period_p99_ms']:.1f} ms of the one before"
+        ),
+    )
+
+
+def describe_policy_latency(figures: dict) -> Iterator[Row]:
+    total = figures["ms"]["total"]
+    where = f"{figures['device']}, {figures['threads']} threads, {len(figures['cameras'])} cameras"
+    yield (
+        f"{figures['checkpoint']} alone, median / 99 %",
+        f"{total['p50']:.0f} / {total['p99']:.0f} ms a plan ({where})",
+    )
+
+
+def describe_executor_jitter(figures: dict) -> Iterator[Row]:
+    period = figures["period_ms"]
+    yield (
+        f"executor alone at {figures['rate_hz']:.0f} Hz: period, median / 99 % / greatest",
+        f"{period['p50']:.2f} / {period['p99']:.2f} / {period['max']:.2f} ms",
+    )
+
+
+def describe_picture_transport(figures: dict) -> Iterator[Row]:
+    plain, ours = figures["fast_dds_default"], figures["config_fastdds_xml"]
+    yield (
+        "raw pictures lost between processes (3 x 640x480 at 30 Hz, best effort)",
+        f"{plain['lost_percent']:.0f} % with Fast DDS as it comes, "
+        f"{ours['lost_percent']:.1f} % with config/fastdds.xml",
+    )
+
+
+SECTIONS = {
+    "instructions": describe_instructions,
+    "policy_latency": describe_policy_latency,
+    "executor_jitter": describe_executor_jitter,
+    "picture_transport": describe_picture_transport,
+}
+
+
+def make_table() -> str:
+    """The table of every result that is there, with where and when each was measured."""
+    lines = ["| what | measured | with | when, where |", "| --- | --- | --- | --- |"]
+    for name, describe in SECTIONS.items():
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            continue
+        record = json.loads(path.read_text())
+        machine = record["machine"]
+        place = (
+            f"{record['date'][:10]}, commit {record['commit']}, {machine['cores']} cores "
+            f"({machine['processor']}), load {machine['load_before']} at the start"
+        )
+        for what, figure in describe(record["figures"]):
+            lines.append(f"| {what} | {figure} | `{record['command']}` | {place} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not after:
+        sys.exit(f"{readme} has no {BEGIN} ... {END}")
+    readme.write_text(f"{before}{BEGIN}\n{make_table()}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
