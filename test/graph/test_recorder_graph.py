@@ -4,10 +4,10 @@
 import signal
 
 import numpy as np
-from dm0_ros.msg import ActionChunk, ExecutorStatus
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.pictures import image_from_picture
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import to_time
