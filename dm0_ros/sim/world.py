@@ -81,7 +81,9 @@ class World:
             if len(spots) == len(self.objects):
                 yaws = random.uniform(-np.pi / 4, np.pi / 4, len(spots))
                 return np.column_stack([np.stack(spots), yaws])
-        raise RobotError(f"world {self.name}: placement has no room for {len(self.objects)} objects")
+        raise RobotError(
+            f"world {self.name}: placement has no room for {len(self.objects)} objects"
+        )
 
 
 def load_world(name: str) -> World:

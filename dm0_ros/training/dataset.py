@@ -40,6 +40,7 @@ class Dataset:
         self.recipe = recipe
         robot = load_robot(recipe.robot)
         self.layout = robot.layout(recipe.layout)
+        self._seen = torch.tensor([slot not in recipe.masked_slots for slot in robot.camera_slots])
         self.world: World = load_world(robot.simulation.world)
         self._pictures = np.load(folder / "pictures.npy", mmap_mode="r")
         self._states = np.load(folder / "states.npy")
@@ -95,7 +96,7 @@ class Dataset:
         )
         return Batch(
             images=pictures.float().div_(127.5).sub_(1.0),
-            image_masks=torch.ones(pictures.shape[:2], dtype=torch.bool),
+            image_masks=self._seen.expand(pictures.shape[:2]),
             token_ids=torch.from_numpy(ids),
             token_mask=torch.from_numpy(masks),
             actions=torch.from_numpy(actions).flatten(0, 1),

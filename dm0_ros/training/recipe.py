@@ -106,6 +106,7 @@ class Recipe:
     normalisation: Normalisation
     max_text_tokens: int
     picture_pad: PadColour
+    masked_slots: tuple[str, ...]  # cameras that the network does without
     network: NetworkSettings
     optimiser: OptimiserSettings
 

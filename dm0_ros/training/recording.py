@@ -138,7 +138,8 @@ def record(
 def _describe(recipe: Recipe) -> dict:
     parts = asdict(recipe)
     keys = ("robot", "layout", "data", "expert", "step")
-    return {key: parts[key] for key in keys} | {"vision": parts["network"]["vision"]}
+    size, rows = recipe.network.vision.image_size, recipe.network.chunk_size
+    return {key: parts[key] for key in keys} | {"picture_size": size, "rows": rows}
 
 
 def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:

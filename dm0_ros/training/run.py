@@ -87,6 +87,7 @@ def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Pa
         "max_text_tokens": recipe.max_text_tokens,
         "pad_colour": recipe.picture_pad.value,
         "camera_slots": list(load_robot(recipe.robot).camera_slots),
+        "masked_slots": list(recipe.masked_slots),
     }
     text = "# How to feed this checkpoint. Units: s.\n" + yaml.safe_dump(settings, sort_keys=False)
     (folder / "policy.yaml").write_text(text, encoding="utf-8")

@@ -13,12 +13,14 @@ import torch
 from dm0_ros.model import DM0
 from dm0_ros.policy.normalisation import NormStats
 from dm0_ros.policy.tokenizer import Tokenizer
+from dm0_ros.training.calibration import centre_picture_tokens, parameter_groups
 from dm0_ros.training.dataset import Batch, Dataset
 from dm0_ros.training.recipe import OptimiserSettings, Recipe
 
 # Time of a training sample, as DM0 draws it: 0.999 Beta(1.5, 1) + 0.001.
 _BETA = (1.5, 1.0)
 _HELD_OUT_FRAMES = 48
+_START_FRAMES = 64  # whose pictures set the scale of the network's start
 
 
 class Trainer:
@@ -39,12 +41,14 @@ class Trainer:
         self.folder, self.seed, self.device = folder, seed, torch.device(device)
         torch.manual_seed(seed)
         self.model = DM0(recipe.network.config()).to(self.device)
+        start = self.dataset.held_out(_START_FRAMES, tokenizer, stats)
+        centre_picture_tokens(self.model, start.images[start.image_masks].to(self.device))
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=self.settings.learning_rate,
+            parameter_groups(
+                self.model, self.settings.learning_rate, self.settings.weight_decay
+            ),
             betas=(0.9, 0.95),
-            weight_decay=self.settings.weight_decay,
         )
         self._half = has_fast_bfloat16(self.device)
         self.step = 0
@@ -89,7 +93,7 @@ class Trainer:
         shape = (*size, *batch.actions.shape[1:])
         noise = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, self.step)
+            group["lr"] = learning_rate(self.settings, self.step) * group["share"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             loss, _ = self.model.flow_loss(
                 *self._inputs(batch),

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes a small network from scratch look at its pictures soon: scale, and rates by fan-in.
+
+Pictures of one scene differ in a few pixels. Untreated, what they have in common makes up nearly
+all of every picture token, grows further with every step, and hides the difference.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dm0_ros.model import DM0
+
+_REFERENCE_FAN_IN = 96
+_CODE = 0.1  # size of a patch's random code, against patches that vary by about one
+
+
+@torch.no_grad()
+def centre_picture_tokens(model: DM0, pictures: Tensor) -> None:
+    """Make what the tower's convolutions and the projector give vary by one, about zero.
+
+    A data-dependent start as in layer-sequential unit variance (Mishkin and Matas, 2016), for the
+    layers through which pictures reach the language model. ``pictures`` (N, 3, S, S).
+    """
+    tower = model.model.mm_vision_tower["vision_tower"]
+    # What each patch usually shows is taken away, so that what differs stands out of its place's
+    # own random code.
+    patches = tower.conv1(pictures).flatten(2).transpose(1, 2)
+    codes = tower.positional_embedding[1:]
+    codes.copy_(_CODE * torch.randn_like(codes) - patches.mean(0))
+    for layer in (tower.vit_downsampler1, tower.vit_downsampler2, model.model.mm_projector):
+        outputs: list[Tensor] = []
+        hook = layer.register_forward_hook(lambda *call, outputs=outputs: outputs.append(call[2]))
+        model.encode_pictures(pictures)
+        hook.remove()
+        (output,) = outputs
+        channels = (0, 2, 3) if isinstance(layer, nn.Conv2d) else (0, 1)
+        mean = output.mean(channels, keepdim=True)
+        scale = 1 / (output - mean).std()
+        layer.weight.mul_(scale)
+        if layer.bias is not None:
+            layer.bias.sub_(mean.flatten()).mul_(scale)
+
+
+def parameter_groups(model: nn.Module, rate: float, weight_decay: float) -> list[dict]:
+    """Optimiser groups whose learning rate falls with the fan-in of their matrices.
+
+    Adam moves every weight alike, so a unit's output moves by rate times fan-in; dividing by the
+    fan-in keeps wide layers from running away (maximal update parametrisation, Yang 2022).
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        fan_in = parameter[0].numel() if parameter.ndim > 1 and "embed" not in name else 0
+        share = min(1.0, _REFERENCE_FAN_IN / fan_in) if fan_in else 1.0
+        groups.setdefault(share, []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate * share, "share": share, "weight_decay": weight_decay}
+        for share, parameters in groups.items()
+    ]
