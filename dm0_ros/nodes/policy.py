@@ -4,6 +4,7 @@
 The network works in one thread of its own, from its loading on; ROS is served by others.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ class PolicyNode(LifecycleNode):
         fixed("checkpoint", "dm0-nano", "Checkpoint: a shipped one by name, or a folder's path")
         fixed("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ...")
         fixed("threads", 0, "CPU threads of the network; 0: PyTorch's own choice", (0, 256))
+        fixed("niceness", 5, "Priority that the network gives up to other work", (0, 19))
         fixed("seed", 0, "Seed of the noise, set again for every instruction", (0, 2**31 - 1))
         fixed("compressed", False, "Subscribe to JPEG pictures instead of raw ones")
         fixed("load_timeout", 300.0, "Longest loading and warming up (s)", (0.01, 3600.0))
@@ -94,6 +96,8 @@ class PolicyNode(LifecycleNode):
     def _load(self) -> Policy:
         import torch  # here, in the network's thread: it takes seconds
 
+        # On Linux this counts for the calling thread and those that it starts: not for ROS.
+        os.nice(self._value("niceness"))
         if self._value("threads"):
             torch.set_num_threads(self._value("threads"))
         options = {"device": self._value("device"), "seed": self._value("seed")}

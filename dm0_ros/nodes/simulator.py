@@ -64,6 +64,7 @@ class SimulatorNode(Node):
         self._ending, self._ended = threading.Event(), threading.Event()
         self._failure: Exception | None = None
         self._lost = 0.0  # s that were not simulated because this machine was too slow
+        self._lost_told = 0.0  # s of these that were logged
         self._pacer = Pacer(self._spec.executor.rate, self._step, self._break_down)
         self._pacer.start()
         self.get_logger().info(
@@ -249,7 +250,8 @@ class SimulatorNode(Node):
     def _watch(self) -> None:
         if self._failure:
             raise Dm0Error(f"the physics thread ended: {self._failure!r}") from self._failure
-        if self._lost:
+        if self._lost > self._lost_told:
+            self._lost_told = self._lost
             self.get_logger().warning(
                 f"this machine is too slow: {self._lost:.2f} s were not simulated so far; "
                 "lower camera_rate",

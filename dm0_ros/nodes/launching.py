@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph of `dm0_ros.bringup` as a launch description. Needs ROS 2's launch and launch_ros."""
+
+import sys
+from functools import partial
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+
+from dm0_ros import bringup
+
+_STOP_TIMEOUT = "15"  # s from SIGINT to SIGTERM, and from there to SIGKILL
+
+
+def describe_launch(robots: tuple[str, ...]) -> LaunchDescription:
+    """Launch arguments and processes for a robot: ``robots`` are its variants, default first."""
+    arguments = [
+        DeclareLaunchArgument(
+            "robot", default_value=robots[0], choices=robots, description="Variant of the robot."
+        )
+    ]
+    for argument in bringup.ARGUMENTS:
+        arguments.append(
+            DeclareLaunchArgument(
+                argument.name,
+                default_value=argument.default,
+                description=argument.description,
+                choices=argument.choices or None,
+            )
+        )
+    return LaunchDescription([*arguments, OpaqueFunction(function=_make_nodes)])
+
+
+def _make_nodes(context: LaunchContext) -> list[Node]:
+    chosen = {
+        argument.name: LaunchConfiguration(argument.name).perform(context)
+        for argument in bringup.ARGUMENTS
+    }
+    robot = LaunchConfiguration("robot").perform(context)
+    return [_make_node(process, chosen) for process in bringup.describe(robot, **chosen)]
+
+
+def _make_node(process: bringup.Process, chosen: dict[str, str]) -> Node:
+    kind = LifecycleNode if process.lifecycle else Node
+    return kind(
+        name=process.name,
+        namespace=chosen["namespace"],
+        # Not package and executable: this Python is the one that has the packages, and `dm0 up`
+        # starts the same command.
+        executable=sys.executable,
+        arguments=["-m", f"dm0_ros.nodes.{process.name}"],
+        exec_name=process.name,
+        parameters=[*filter(None, [chosen["params_file"]]), dict(process.parameters)],
+        remappings=list(process.remaps.items()),
+        ros_arguments=["--log-level", chosen["log_level"]],
+        additional_env=bringup.environment(),
+        output="screen",
+        sigterm_timeout=_STOP_TIMEOUT,
+        on_exit=partial(_end_all, process.name),
+    )
+
+
+def _end_all(name: str, _event, context: LaunchContext) -> list[Shutdown]:
+    """A graph with a part missing does not go on; a second shutdown would be an error."""
+    return [] if context.is_shutdown else [Shutdown(reason=f"{name} ended")]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The description of the graph, and that every way to start it says the same."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dm0_ros import bringup
+from dm0_ros.commands.up import Follower, up
+from dm0_ros.errors import Dm0Error
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def by_name(robot="franka", **chosen):
+    return {process.name: process for process in bringup.describe(robot, **chosen)}
+
+
+def test_real_robot_has_no_simulator():
+    graph = by_name()
+    assert set(graph) == {"executor", "policy", "overlay"}
+    assert graph["policy"].lifecycle and graph["executor"].lifecycle
+    assert not graph["overlay"].lifecycle
+
+
+def test_simulation_adds_one_process_and_changes_no_other():
+    real, simulated = by_name(), by_name(sim="true", seed="7")
+    assert set(simulated) - set(real) == {"simulator"}
+    assert simulated["simulator"].parameters["seed"] == 7
+    assert {name: simulated[name] for name in real} == real
+
+
+def test_choices_reach_the_nodes_that_they_concern():
+    chosen = {"checkpoint": "/some/where", "device": "cuda", "compressed": "true"}
+    graph = by_name("/a/robot.yaml", sim="true", autostart="false", **chosen)
+    assert {p.parameters["robot"] for p in graph.values()} == {"/a/robot.yaml"}
+    assert graph["policy"].parameters["checkpoint"] == "/some/where"
+    assert graph["policy"].parameters["device"] == "cuda"
+    for name in ("policy", "overlay", "simulator"):
+        assert graph[name].parameters["compressed"] is True
+    for name in ("policy", "executor"):
+        assert graph[name].parameters["autostart"] is False
+    assert "overlay" not in by_name(overlay="false")
+
+
+def test_simulated_time_has_one_source():
+    graph = by_name(sim="true", use_sim_time="true")
+    assert graph["simulator"].parameters["publish_clock"] is True
+    assert graph["simulator"].parameters["use_sim_time"] is False
+    others = [process for name, process in graph.items() if name != "simulator"]
+    assert all(process.parameters["use_sim_time"] is True for process in others)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"sim": "maybe"}, "sim.*'maybe'.*true, false"),
+        ({"log_level": "loud"}, "log_level.*'loud'"),
+        ({"simulate": "true"}, "simulate.*sim, checkpoint"),
+        ({"seed": "seven", "sim": "true"}, "seed.*'seven'"),
+    ],
+)
+def test_wrong_choices_are_named(chosen, sentence):
+    with pytest.raises(Dm0Error, match=sentence):
+        bringup.describe("franka", **chosen)
+
+
+def test_command_line_of_a_process():
+    chosen = {"namespace": "left/", "params_file": "/p.yaml", "log_level": "debug"}
+    process = by_name("panda", **chosen)["executor"]
+    line = bringup.command(process, **chosen)
+    assert line[:4] == [sys.executable, "-m", "dm0_ros.nodes.executor", "--ros-args"]
+    text = " ".join(line)
+    assert "-p robot:=panda" in text and "-p autostart:=true" in text
+    assert "-r __ns:=/left " in text and "--log-level debug" in text
+    # What is chosen on the command line wins over the file.
+    assert text.index("--params-file /p.yaml") < text.index("-p robot")
+
+
+def test_environment_is_only_added_to(monkeypatch):
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    added = bringup.environment()
+    assert Path(added["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
+    assert "OMP_WAIT_POLICY" not in added
+
+
+def test_every_described_process_is_a_node_of_the_package():
+    for process in bringup.describe("franka", sim="true"):
+        assert (ROOT / "dm0_ros/nodes" / f"{process.name}.py").is_file()
+
+
+def test_dm0_up_has_every_argument_and_default():
+    given = {
+        name: parameter.default
+        for name, parameter in inspect.signature(up).parameters.items()
+        if name != "robot"
+    }
+    texts = {n: str(v).lower() if isinstance(v, bool) else str(v) for n, v in given.items()}
+    assert texts == bringup.defaults()
+
+
+def test_launch_files_say_nothing_of_their_own():
+    files = sorted((ROOT / "launch").glob("*.launch.py"))
+    assert {path.name for path in files} >= {"franka.launch.py", "panda.launch.py"}
+    for path in files:
+        source = path.read_text()
+        assert "describe_launch(" in source and len(source.splitlines()) < 15
+        assert path.name.removesuffix(".launch.py") in source
+
+
+def test_bringup_needs_no_ros():
+    code = "import sys, dm0_ros.bringup, dm0_ros.commands.up; sys.exit('rclpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_follower_shows_whole_lines_once(tmp_path, capsys):
+    log = tmp_path / "policy.log"
+    follower = Follower("policy", log)
+    follower.show()
+    with log.open("a") as file:
+        file.write("one\ntw")
+        file.flush()
+        follower.show()
+        file.write("o\n")
+        file.flush()
+        follower.show()
+        follower.show()
+    assert capsys.readouterr().out == "   policy | one\n   policy | two\n"
