@@ -26,6 +26,7 @@ from dm0_ros.msg import ExecutorStatus, SimulatorOutcome
 from dm0_ros.nodes.quality import SENSOR, STATUS
 from dm0_ros.nodes.stamps import to_duration, to_seconds
 
+_IDLE_PERIOD = 0.05  # s
 _ANSWER_TIME = 15.0  # s that a service or the action server may take to answer
 _SETTLE_TIME = 0.3  # s after a reset until every picture shows the new scene
 _LINGER_TIME = 0.4  # s after a touch that are still recorded
@@ -56,7 +57,7 @@ class Operator:
     """
 
     def __init__(self, idle: Callable[[], None] = lambda: None, name: str = "operator") -> None:
-        self._idle = idle
+        self._idle, self._idle_due = idle, 0.0
         self._context = rclpy.Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node(name, context=self._context)
@@ -98,9 +99,11 @@ class Operator:
     def wait(self, condition: Callable[[], Any], seconds: float) -> Any:
         """Spin until ``condition`` gives something true, or time ends; returns what it gave."""
         end = time.monotonic() + seconds
-        while not (result := condition()) and time.monotonic() < end:
-            self._executor.spin_once(timeout_sec=0.05)
-            self._idle()
+        while not (result := condition()) and (now := time.monotonic()) < end:
+            self._executor.spin_once(timeout_sec=_IDLE_PERIOD)
+            if now >= self._idle_due:
+                self._idle()
+                self._idle_due = time.monotonic() + _IDLE_PERIOD
         return result
 
     def missing(self, recorded: tuple[str, ...] = ()) -> dict[str, str]:
