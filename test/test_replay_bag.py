@@ -73,6 +73,15 @@ def test_bag_that_was_not_closed_is_refused(tmp_path):
     writer.close()
 
 
+def test_message_that_is_not_what_the_bag_says_names_its_topic(tmp_path):
+    writer = BagWriter(tmp_path / "bag")
+    write(writer, "/commands", BEGIN, make_positions([0.1]))
+    writer.write("/commands", round((BEGIN + 1) * 1e9), b"\x00\x01\x00\x00" + b"\xff" * 16)
+    writer.close()
+    with pytest.raises(Dm0Error, match="a message of /commands is not what the bag says"):
+        list(read_messages(tmp_path / "bag"))
+
+
 def test_types_of_other_packages_come_from_their_share_folder(tmp_path, monkeypatch):
     folder = tmp_path / "share" / "arm_msgs" / "msg"
     folder.mkdir(parents=True)

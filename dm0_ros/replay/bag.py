@@ -75,14 +75,20 @@ class BagWriter:
 def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[Message]:
     """The messages of a bag in order of reception; of these topics only, where given.
 
-    Raises `Dm0Error` where ``path`` is no complete bag.
+    Raises `Dm0Error` where ``path`` is no complete bag, or a message is broken.
     """
     with _open(path) as reader:
         chosen = [c for c in reader.connections if topics is None or c.topic in topics]
         if not chosen:
             return
         for connection, nanoseconds, data in reader.messages(chosen):
-            content = reader.deserialize(data, connection.msgtype)
+            try:
+                content = reader.deserialize(data, connection.msgtype)
+            except AnyReaderError as error:
+                raise Dm0Error(
+                    f"{path}: a message of {connection.topic} is not what the bag says "
+                    f"{connection.msgtype} is ({error}); was msg/ edited without `make env`?"
+                ) from error
             yield Message(connection.topic, nanoseconds / _NANOSECONDS, content)
 
 

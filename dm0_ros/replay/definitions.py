@@ -64,4 +64,5 @@ def _find_definition(name: str) -> Path:
 def _message_folders(package: str) -> list[Path]:
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     folders = [Path(prefix, "share", package, "msg") for prefix in prefixes if prefix]
-    return [_SOURCE_TREE / "msg", *folders] if package == _PACKAGE else folders
+    # The installed ones first: messages on the wire are what was built, not what is being edited.
+    return [*folders, _SOURCE_TREE / "msg"] if package == _PACKAGE else folders
