@@ -118,6 +118,7 @@ def test_follows_a_plan_on_time_then_starves_then_holds():
     rig.run(1.5)
     assert rig.states == [State.EXECUTING, State.STARVED, State.HOLD]
     assert rig.executor.reason == "plan 1 ran out and no newer one came"
+    assert not rig.status.needs_reset
     np.testing.assert_allclose(rig.points[-1], move()[-1], atol=1e-6)
     held = len(rig.points)
     rig.run(1.0)
@@ -219,6 +220,7 @@ def test_stop_brakes_and_only_a_reset_helps():
     with pytest.raises(PlanError, match="stopped by ~/stop; reset first"):
         rig.plan(ramp() - HOME + stopped)
     rig.run(1.0)
+    assert rig.status.needs_reset
     np.testing.assert_array_equal(rig.path[-1], stopped)
     check_limits(rig.path)
     rig.executor.reset("reset by ~/reset")

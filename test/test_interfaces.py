@@ -49,6 +49,7 @@ FIELDS = [
             "header": HEADER,
             "state": "uint8",
             "reason": "string",
+            "needs_reset": "boolean",
             "epoch": "uint32",
             "sequence": "uint64",
             "time_left": "double",

@@ -196,6 +196,7 @@ class Executor:
         return Status(
             state=self.state,
             reason="; ".join(self._explain(now)),
+            needs_reset=self._latched,
             epoch=self.epoch,
             sequence=self._sequence or 0,
             time_left=max(0.0, self._motion.end - now) if self._motion else 0.0,

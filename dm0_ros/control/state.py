@@ -35,6 +35,7 @@ class Status:
 
     state: State
     reason: str
+    needs_reset: bool  # plans are refused until then
     epoch: int
     sequence: int  # of the plan in use; 0 where none was
     time_left: float  # s

@@ -226,6 +226,7 @@ def _to_message(status: Status, now: float) -> ExecutorStatus:
     message = ExecutorStatus(
         state=int(status.state),
         reason=status.reason,
+        needs_reset=status.needs_reset,
         epoch=status.epoch,
         sequence=status.sequence,
         time_left=status.time_left,

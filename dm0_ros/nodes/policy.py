@@ -35,7 +35,6 @@ from dm0_ros.robots.spec import Space
 _THREADS = 4  # of ROS: lifecycle and parameters, sensors, the waiting action, timers
 _DIAGNOSTICS_PERIOD = 1.0  # s
 _END_TIMEOUT = 10.0  # s: how long a deactivation waits for the inference in progress
-_STOPPED = {ExecutorStatus.HOLD: "holds", ExecutorStatus.FAULT: "reports a fault"}
 
 
 class PolicyNode(LifecycleNode):
@@ -172,10 +171,10 @@ class PolicyNode(LifecycleNode):
 
     def _find_fault(self) -> str:
         status = self._status
-        if status.state not in _STOPPED:
+        if not status.needs_reset and status.state != ExecutorStatus.FAULT:
             return ""
         return (
-            f"the executor {_STOPPED[status.state]}: {status.reason}; "
+            f"the executor has stopped: {status.reason}; "
             "reset it (service executor/reset) once that is safe"
         )
 

@@ -212,7 +212,8 @@ def test_executor_that_stopped_ends_the_goal(graph, tiny_checkpoint, client, sen
         graph.wait(status.get_subscription_count, "a listener")
         count, handle = len(chunks), client.send()
         graph.wait(lambda count=count: len(chunks) > count, "a plan")
-        status.publish(ExecutorStatus(state=kind, reason="somebody pressed the button"))
+        reason = "somebody pressed the button"
+        status.publish(ExecutorStatus(state=kind, reason=reason, needs_reset=True))
         outcome, result = client.result(handle)
         assert outcome == GoalStatus.STATUS_ABORTED and result.outcome == Result.FAULT
         assert "pressed the button" in result.message and "reset" in result.message
