@@ -40,13 +40,17 @@ def check_life(graph, prefix=""):
         graph.wait(lambda name=name: is_active(graph, f"{prefix}{name}"), f"{name} to be active")
     client = ActionClient(graph.node, ExecuteInstruction, f"{prefix}execute_instruction")
     graph.wait(client.server_is_ready, "the action server")
-    goal = ExecuteInstruction.Goal(instruction="touch the red block")
-    goal.time_limit.sec = 30
-    sent = client.send_goal_async(goal)
-    graph.wait(sent.done, "an answer to the goal")
-    assert sent.result().accepted
-    graph.wait(lambda: len(chunks) > 1, "plans")
-    graph.wait(lambda: status[-1].sequence > 0, "the executor to use a plan")
+    for colour in ("red", "blue"):
+        known = chunks[-1].sequence if chunks else 0
+        goal = ExecuteInstruction.Goal(instruction=f"touch the {colour} block")
+        sent = client.send_goal_async(goal)
+        graph.wait(sent.done, "an answer to the goal")
+        assert sent.result().accepted
+        graph.wait(lambda known=known: status[-1].sequence > known, "the executor to use a plan")
+        graph.wait(sent.result().cancel_goal_async().done, "an answer to the cancel")
+        graph.wait(sent.result().get_result_async().done, "a result")
+        # The plan to stay runs out: that must not keep the next instruction from working.
+        graph.wait(lambda: status[-1].state == ExecutorStatus.HOLD, "the arm to be still")
 
 
 def run_up(graph, checkpoint, *options):
