@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +42,7 @@ def demo(
     robot: Annotated[str, typer.Option(help="name in config/, or a YAML file")] = "franka",
     checkpoint: Annotated[str, typer.Option(help="name, or a checkpoint folder")] = "dm0-nano",
     device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="of the network; 0: one a core")] = 1,
     time_limit: Annotated[float, typer.Option(min=1.0, help="s for each instruction")] = 20.0,
     out: Annotated[Path, typer.Option(help="folder for bag, film and report")] = Path("out/demo"),
     json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
@@ -75,6 +76,7 @@ def demo(
             _make_commands(
                 robot,
                 bag,
+                threads,
                 checkpoint=checkpoint,
                 device=device,
                 compressed=str(compressed).lower(),
@@ -95,11 +97,19 @@ def demo(
             path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _make_commands(robot: str, bag: Path, **chosen: str) -> dict[str, list[str]]:
-    """Command of each process. The recorder is first, so that it misses nothing."""
+def _make_commands(robot: str, bag: Path, threads: int, **chosen: str) -> dict[str, list[str]]:
+    """Command of each process. The recorder is first, so that it misses nothing.
+
+    One thread does for a small network: several wait for each other where cores are shared.
+    """
     recorder = Process("recorder", False, {"path": str(bag)})
-    processes = (recorder, *describe(robot, sim="true", **chosen))
-    return {process.name: command(process) for process in processes}
+    commands = {"recorder": command(recorder)}
+    for process in describe(robot, sim="true", **chosen):
+        own = {"threads": threads} if process.name == "policy" else {}
+        commands[process.name] = command(
+            replace(process, parameters={**process.parameters, **own})
+        )
+    return commands
 
 
 def _choose_environment() -> dict[str, str]:

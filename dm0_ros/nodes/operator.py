@@ -28,6 +28,7 @@ from dm0_ros.nodes.stamps import to_duration, to_seconds
 
 _IDLE_PERIOD = 0.05  # s
 _ANSWER_TIME = 15.0  # s that a service or the action server may take to answer
+_DRAIN_TIME = 0.2  # s until the simulator has obeyed the last command
 _SETTLE_TIME = 0.3  # s after a reset until every picture shows the new scene
 _LINGER_TIME = 0.4  # s after a touch that are still recorded
 
@@ -153,6 +154,8 @@ class Operator:
         idle = self.wait(lambda: self._status.state == ExecutorStatus.IDLE, _ANSWER_TIME)
         if not idle:
             raise Dm0Error(f"executor: still busy after a reset: {self._status.reason}")
+        # a command still under way would move the arm away from home again
+        self._let_pass(_DRAIN_TIME)
         scene = self._truth.episode
         self._call_reset("simulator")
         if not self.wait(lambda: self._truth.episode > scene, _ANSWER_TIME):
