@@ -213,6 +213,7 @@ class DM0(nn.Module):
         progress_target: Tensor | None = None,
         progress_weight: float = 1.0,
         decouple: bool = False,
+        cache: PrefixCache | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Mean squared error of the predicted velocity over all H x D entries, and that velocity.
 
@@ -227,13 +228,15 @@ class DM0(nn.Module):
                 progress head. That term is ours: the training of public progress models is
                 unpublished.
             decouple: keep the gradient out of vision tower and language model.
+            cache: of these observations, where the caller has read them already.
 
         Returns:
             Scalar loss, and velocity of noise's shape.
         """
         repeats = noise.shape[1] if noise.ndim == 4 else 1
         check_flow(self.config, actions, noise, time)
-        cache = self.encode_prefix(images, image_masks, token_ids, token_mask)
+        if cache is None:
+            cache = self.encode_prefix(images, image_masks, token_ids, token_mask)
         cache = (cache.detach() if decouple else cache).repeat(repeats)
         if progress is not None:
             progress = check_progress(self.config, progress, len(actions))

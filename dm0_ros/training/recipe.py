@@ -84,6 +84,8 @@ class OptimiserSettings:
     steps: int
     batch: int  # frames
     noise_samples: int
+    outline_rows: tuple[int, ...]  # of the chunk, that the prefix alone learns to foretell
+    outline_weight: float
     learning_rate: float
     warm_up: float
     final_rate: float

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dm0_ros.model import DM0
+from dm0_ros.model import DM0, PrefixCache
 from dm0_ros.policy.normalisation import NormStats
 from dm0_ros.policy.tokenizer import Tokenizer
 from dm0_ros.training.calibration import centre_picture_tokens, parameter_groups
@@ -43,10 +43,15 @@ class Trainer:
         self.model = DM0(recipe.network.config()).to(self.device)
         start = self.dataset.held_out(_START_FRAMES, tokenizer, stats)
         centre_picture_tokens(self.model, start.images[start.image_masks].to(self.device))
+        rows, hidden = self.settings.outline_rows, recipe.network.llm.hidden_size
+        self.outline = torch.nn.Linear(hidden, len(rows) * recipe.network.action_dim)
+        self.outline.to(self.device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             parameter_groups(
-                self.model, self.settings.learning_rate, self.settings.weight_decay
+                torch.nn.ModuleList([self.model, self.outline]),
+                self.settings.learning_rate,
+                self.settings.weight_decay,
             ),
             betas=(0.9, 0.95),
         )
@@ -95,18 +100,34 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.settings, self.step) * group["share"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+            cache = self.model.encode_prefix(*self._inputs(batch), want_hidden=True)
+            actions = batch.actions.to(self.device)
             loss, _ = self.model.flow_loss(
                 *self._inputs(batch),
-                batch.actions.to(self.device),
+                actions,
                 noise.to(self.device),
                 time.to(self.device),
+                cache=cache,
             )
+            total = loss + self.settings.outline_weight * self._outline_loss(cache, actions)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimiser.step()
         self._update_average()
         return loss.item()
+
+    def _outline_loss(self, cache: PrefixCache, actions: torch.Tensor) -> torch.Tensor:
+        """Error of a few rows that a linear head foretells from the prompt's last token.
+
+        The flow's own gradient hardly reaches the pictures at first: noise hides what they say.
+        DM0 has its language model predict actions as tokens beside the flow for the same reason;
+        a small network needs no vocabulary for it. The head is not part of the checkpoint.
+        """
+        last = cache.hidden[torch.arange(len(cache), device=self.device), cache.lengths - 1]
+        foretold = self.outline(last).float()
+        wanted = actions[:, list(self.settings.outline_rows)].flatten(1)
+        return torch.nn.functional.mse_loss(foretold, wanted)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -120,6 +141,7 @@ class Trainer:
             "step": self.step,
             "losses": self.losses,
             "model": self.model.state_dict(),
+            "outline": self.outline.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
@@ -133,6 +155,7 @@ class Trainer:
         state = torch.load(self._state_file, map_location=self.device, weights_only=True)
         self.step, self.losses = state["step"], state["losses"]
         self.model.load_state_dict(state["model"])
+        self.outline.load_state_dict(state["outline"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
 
