@@ -2,17 +2,23 @@
 """`dm0 train nano-franka --steps 50` from nothing to a checkpoint that can be used."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from dm0_ros.policy.dm0_policy import Dm0Policy
+from dm0_ros.policy.normalisation import load_stats
+from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
+from dm0_ros.training.dataset import Dataset
 from dm0_ros.training.recipe import RecipeError, load_recipe
 from dm0_ros.training.rollout import evaluate
-from dm0_ros.training.trainer import learning_rate
+from dm0_ros.training.run import scale
+from dm0_ros.training.trainer import Trainer, learning_rate
 
 STEPS = 50
 
@@ -46,6 +52,69 @@ def test_the_checkpoint_drives_the_simulated_robot(run_folder):
     assert episode.instruction in {
         wording.format(object=episode.target) for wording in simulator.world.instructions.test
     }
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    recipe = load_recipe("nano-franka")
+    episodes = scale(recipe, STEPS, None).data.episodes
+    small = replace(recipe.optimiser, steps=4, batch=2, save_every=2)
+    return replace(recipe, optimiser=small, data=replace(recipe.data, episodes=episodes))
+
+
+@pytest.fixture(scope="module")
+def trainer_parts(run_folder, recipe):
+    checkpoint = run_folder / "checkpoint"
+    dataset = Dataset(recipe, run_folder / "data")
+    stats = load_stats(checkpoint, recipe.network.action_dim)
+    return recipe, dataset, load_tokenizer(checkpoint), stats
+
+
+def test_a_frame_counts_once_for_every_object(trainer_parts):
+    _, dataset, tokenizer, stats = trainer_parts
+    batch = dataset.draw(np.random.default_rng(0), 5, tokenizer, stats)
+    assert batch.images.shape == (5, 3, 3, 112, 112)
+    assert batch.images.min() >= -1.0 and batch.images.max() <= 1.0
+    assert batch.image_masks[:, 0].all() and not batch.image_masks[:, 1].any()
+    assert batch.actions.shape == (15, 50, 8)
+    ends = batch.actions.view(5, 3, 50, 8)[:, :, -1]
+    assert (ends[:, 0] - ends[:, 1]).abs().amax(1).min() > 0.05
+    sentences = {tuple(ids.tolist()) for ids in batch.token_ids[:3]}
+    assert len(sentences) == 3
+
+
+def test_held_out_episodes_are_whole_and_never_drawn(trainer_parts):
+    _, dataset, tokenizer, stats = trainer_parts
+    frames = dataset.recipe.data.frames
+    assert dataset.train_size % frames == 0
+    assert dataset.size - dataset.train_size >= frames
+    random = np.random.default_rng(1)
+    drawn = dataset.draw(random, 400, tokenizer, stats).images
+    unseen = dataset.held_out(6, tokenizer, stats).images
+    distances = [float((drawn - picture).abs().amax((1, 2, 3, 4)).min()) for picture in unseen]
+    assert min(distances) > 0.0
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(trainer_parts, tmp_path):
+    class Interruption(Exception):
+        pass
+
+    def interrupt(step, loss):
+        if step == 2:
+            raise Interruption
+
+    def trainer(folder):
+        folder.mkdir(exist_ok=True)
+        return Trainer(*trainer_parts, folder, seed=0)
+
+    straight = trainer(tmp_path / "straight").run(lambda step, loss: None)
+    with pytest.raises(Interruption):
+        trainer(tmp_path / "broken").run(interrupt)
+    resumed_steps = []
+    resumed = trainer(tmp_path / "broken").run(lambda step, loss: resumed_steps.append(step))
+    assert resumed_steps == [3, 4]
+    for name, weights in straight.state_dict().items():
+        assert torch.equal(weights, resumed.state_dict()[name]), name
 
 
 def test_test_wordings_are_not_trained_on():
