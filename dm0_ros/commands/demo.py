@@ -184,14 +184,7 @@ def _prepare(out: Path) -> Path:
         if strange:
             raise Dm0Error(f"{bag} holds more than a bag ({strange[0]}); choose another --out")
         shutil.rmtree(bag)
-    for name in (
-        "report.html",
-        "demo.json",
-        "episodes.json",
-        "demo.mp4",
-        "demo.webp",
-        "overlay.png",
-    ):
+    for name in _LEFT:
         (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     return bag
