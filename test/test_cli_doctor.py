@@ -27,6 +27,15 @@ def test_full_disk_is_told(monkeypatch):
     assert doctor._check_disk().state is State.OPTIONAL
 
 
+@pytest.mark.parametrize(("size", "state"), [(64e6, State.OPTIONAL), (1e9, State.GOOD)])
+def test_small_shared_memory_is_told(monkeypatch, size, state):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(size, 0, size))
+    finding = doctor._check_shared_memory()
+    assert finding.state is state
+    assert ("--shm-size" in finding.remedy) == (state is State.OPTIONAL)
+
+
 def test_python_too_old_is_told(monkeypatch):
     monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 1))
     finding = doctor._check_python()

@@ -16,6 +16,8 @@ import typer
 
 _SET_UP = "make env && source .venv/bin/activate"
 _PYTHONS = ((3, 10), (3, 13))
+# MB: six processes of the graph, the demo's recorder and judge, 35 each by config/fastdds.xml
+_SHARED_MEMORY = 256
 _SPACE = 2.0  # GB that a demo may leave behind
 _SMALL = 500e6  # bytes: smaller checkpoints are loaded to see whether they work
 _PROBE_GL = (
@@ -78,6 +80,7 @@ def examine(robot: str, checkpoint: str) -> list[Finding]:
         ("ROS 2", _check_ros),
         ("our interfaces", _check_interfaces),
         ("Fast DDS profile", _check_profile),
+        ("shared memory", _check_shared_memory),
         ("ros2 launch", _check_launch),
         ("drawing without a display", _check_gl),
         ("torch", _check_torch),
@@ -136,6 +139,18 @@ def _check_profile() -> Finding:
     if not Path(value).is_file():
         return Finding(name, State.MISSING, f"{value} does not exist", remedy)
     return Finding(name, State.GOOD, value)
+
+
+def _check_shared_memory() -> Finding:
+    name, folder = "shared memory", Path("/dev/shm")
+    if not folder.is_dir():
+        return Finding(name, State.OPTIONAL, f"no {folder}: pictures go through UDP and get lost")
+    megabytes = shutil.disk_usage(folder).total / 1e6
+    found = f"{megabytes:.0f} MB in {folder}"
+    if megabytes < _SHARED_MEMORY:
+        lost = f"{found}; each process takes 35 MB, and those that get none send through UDP"
+        return Finding(name, State.OPTIONAL, lost, "docker run --shm-size=512m")
+    return Finding(name, State.GOOD, found)
 
 
 def _check_launch() -> Finding:
