@@ -31,7 +31,7 @@ unset dm0_ros_old
     export FASTRTPS_DEFAULT_PROFILES_FILE={profile}
 fi
 """
-DISTRIBUTION = "export ROS_DISTRO=jazzy ROS_VERSION=2 ROS_PYTHON_VERSION=3\n"
+DISTRIBUTION = {"ROS_DISTRO": "jazzy", "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"}
 
 STARTUP = '''\
 # SPDX-License-Identifier: Apache-2.0
@@ -43,6 +43,8 @@ import sys
 LIBRARIES = {libraries!r}
 
 os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", {profile!r})
+for name, value in {variables!r}.items():
+    os.environ.setdefault(name, value)
 prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
 if sys.prefix not in prefixes:
     os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([sys.prefix, *filter(None, prefixes)])
@@ -71,22 +73,27 @@ def hook_shell(venv, wheels):
     """(Re)write our block at the end of bin/activate."""
     path = venv / "bin/activate"
     text = path.read_text().split(BEGIN)[0]
+    variables = " ".join(f"{name}={value}" for name, value in DISTRIBUTION.items())
     block = SHELL.format(
         libraries=shlex.quote(":".join(library_folders(venv))),
         profile=shlex.quote(str(PROFILE)),
-        distribution=DISTRIBUTION if wheels else "",
+        distribution=f"export {variables}\n" if wheels else "",
     )
     path.write_text(f"{text}{BEGIN}{block}{END}")
 
 
-def hook_python(venv):
+def hook_python(venv, wheels):
     """A .pth line runs at every start; it sorts before the wheels' ros_wheels_bootstrapper.pth."""
     site = Path(sysconfig.get_path("purelib"))
-    startup = STARTUP.format(libraries=library_folders(venv), profile=str(PROFILE))
+    startup = STARTUP.format(
+        libraries=library_folders(venv),
+        profile=str(PROFILE),
+        variables=DISTRIBUTION if wheels else {},
+    )
     (site / "_dm0_ros_environment.py").write_text(startup)
     (site / "_dm0_ros_environment.pth").write_text("import _dm0_ros_environment\n")
 
 
 if __name__ == "__main__":
     hook_shell(Path(sys.prefix), wheels=sys.argv[1] == "wheels")
-    hook_python(Path(sys.prefix))
+    hook_python(Path(sys.prefix), wheels=sys.argv[1] == "wheels")
