@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures that several rooms share, and the count of tests that ran over real DDS."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import yaml
 
 from dm0_ros.policy.normalisation import compute_stats, save_stats
 from dm0_ros.robots import load_robot
+
+# A shell starts background jobs with SIGINT ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GRAPH = Path(__file__).parent / "graph"
 SETTINGS = {
