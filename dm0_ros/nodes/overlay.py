@@ -74,6 +74,9 @@ class OverlayNode(Node):
 
     def _take_status(self, message: ExecutorStatus) -> None:
         self._status = message
+        if self._chunk is not None and self._chunk.epoch < message.epoch:
+            # A reset voids older plans: what they wanted is not what the robot will do.
+            self._chunk = self._plan = None
 
     def _take_chunk(self, message: ActionChunk) -> None:
         try:

@@ -70,6 +70,16 @@ def test_path_in_pictures_and_markers(graph, overlay):
         # The test's pictures are 32 pixels wide, doubled until they are 512.
         assert after.shape == (512, 512, 3)
         check_picture(before[slot], after, Projection.of(SPEC.simulation.cameras[slot]), plan)
+    status.publish(ExecutorStatus(epoch=1))
+    graph.wait(
+        lambda: all(is_clean(before[slot], seen[-1]) for slot, seen in pictures.items()),
+        "pictures without the plan that a reset made void",
+    )
+
+
+def is_clean(before, message):
+    after = picture_from_image(message, "overlay")
+    return not (np.abs(after[100:].astype(int) - before[100:]).max(axis=2) > 30).any()
 
 
 def check_marker(marker, path):
