@@ -109,6 +109,8 @@ class Executor:
     def _take_over(self, chunk: Chunk, new: Trajectory, measured: np.ndarray, now: float) -> None:
         if self._limiter is None:
             self._limiter = Limiter(self._limits, measured)
+        if self._last_tick is None:
+            self._last_tick = now  # else a clock set back before the first tick went unnoticed
         if self.state is State.EXECUTING:
             old = self._motion
         else:
