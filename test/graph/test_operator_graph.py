@@ -83,6 +83,9 @@ class Hand:
         )
 
     def reached(self, target):
+        # Joint states may not have come yet, or only some.
+        if not target.keys() <= self.found.keys():
+            return False
         return all(abs(self.found[name] - value) < 0.02 for name, value in target.items())
 
     def close(self):
