@@ -98,6 +98,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if GRAPH in item.path.parents:
             item.add_marker(pytest.mark.dds)
+            # Real processes in real time: where the machine stalls, a graph says other things that
+            # are true then. A second run tells; the summary counts the reruns.
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 def pytest_terminal_summary(terminalreporter):
