@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
     spec = load_robot(options.robot)
-    parameters = [f"robot:={options.robot}", f"rate:={options.rate}", "autostart:=true"]
+    parameters = [f"robot:={options.robot}", "autostart:=true"]
+    if options.rate:
+        parameters.append(f"rate:={options.rate}")
     given = [word for parameter in parameters for word in ("-p", parameter)]
     command = [sys.executable, "-m", "dm0_ros.nodes.executor", "--ros-args", *given]
     executor = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
