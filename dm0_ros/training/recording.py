@@ -7,6 +7,7 @@ moving to: one picture then teaches what each colour means.
 
 import json
 import multiprocessing
+import queue
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,12 +18,14 @@ import numpy as np
 from dm0_ros.policy.pictures import prepare_picture
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
+from dm0_ros.sim.world import load_world
 from dm0_ros.training.reach import PoseTable, ReachExpert
 from dm0_ros.training.recipe import Recipe
 
 # Fingertip places from which the expert can start, m in the base frame: the blocks' region and a
 # margin, below the height at which the arm leaves the fixed cameras.
 LOWER, UPPER = (0.30, -0.28, 0.02), (0.66, 0.28, 0.36)
+_WATCH = 0.1  # s between looks whether a recording process has died
 _LOWEST_START = 0.07  # m; clear of the blocks' tops
 
 
@@ -145,7 +148,7 @@ def _describe(recipe: Recipe) -> dict:
 def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:
     robot = load_robot(recipe.robot)
     columns = len(robot.layout(recipe.layout).columns)
-    objects = len(Simulator(robot).world.objects)
+    objects = len(load_world(robot.simulation.world).objects)
     size, frames = recipe.network.vision.image_size, recipe.data.episodes * recipe.data.frames
     views = len(robot.camera_slots)
     return {
@@ -178,11 +181,11 @@ def _await(tasks, done, count: int, report: Callable[[int, int], None]) -> None:
     while finished < count:
         if any(task.exitcode for task in tasks):
             raise RuntimeError("a recording process died; its error is above")
-        if not done.empty():
-            done.get()
-            finished += 1
-            report(finished, count)
-        else:
-            tasks[0].join(0.05) if tasks[0].is_alive() else tasks[-1].join(0.05)
+        try:
+            done.get(timeout=_WATCH)
+        except queue.Empty:
+            continue
+        finished += 1
+        report(finished, count)
     for task in tasks:
         task.join()

@@ -19,7 +19,6 @@ from dm0_ros.training.recipe import OptimiserSettings, Recipe
 
 # Time of a training sample, as DM0 draws it: 0.999 Beta(1.5, 1) + 0.001.
 _BETA = (1.5, 1.0)
-_HELD_OUT_FRAMES = 48
 _START_FRAMES = 64  # whose pictures set the scale of the network's start
 
 
@@ -77,13 +76,6 @@ class Trainer:
                 self._save()
             report(self.step, loss)
         return self.average
-
-    def error(self) -> float:
-        """Mean distance of sampled actions from the expert's on held-out frames, normalised."""
-        batch = self.dataset.held_out(_HELD_OUT_FRAMES, self.tokenizer, self.stats)
-        noise = torch.randn(batch.actions.shape, generator=torch.Generator().manual_seed(0))
-        actions = self.average.sample_actions(*self._inputs(batch), noise=noise.to(self.device))
-        return float((actions.cpu() - batch.actions).abs().mean())
 
     def _inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         parts = (batch.images, batch.image_masks, batch.token_ids, batch.token_mask)
