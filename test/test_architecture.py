@@ -20,13 +20,14 @@ LONGEST_MODULE = 300
 ALLOWED = {
     "model": set(),
     "robots": set(),
+    "engine": {"model"},
     "control": {"robots"},
     "sim": {"robots"},
     "scaffold": {"model", "robots"},
-    "policy": {"model", "robots"},
+    "policy": {"engine", "model", "robots"},
     "navigation": {"model", "robots"},
     "replay": {"model", "robots"},
-    "training": {"model", "robots", "policy", "sim"},
+    "training": {"engine", "model", "robots", "policy", "sim"},
     # at the top of the package: what the graph consists of, and the terminal
     "bringup": {"robots"},
 }
