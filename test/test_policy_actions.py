@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dm0_ros.policy.actions import decode_actions, encode_actions, to_differences
+from dm0_ros.policy.actions import (
+    GripperRule,
+    clip_columns,
+    decode_actions,
+    encode_actions,
+    settle_grippers,
+    to_differences,
+)
 from dm0_ros.policy.normalisation import Normalisation, compute_stats
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.spec import Layout, Space
@@ -77,3 +84,26 @@ def test_joints_do_not_wrap():
 def test_wrong_number_of_columns_is_refused():
     with pytest.raises(ValueError, match=r"3 columns .shoulder, finger, elbow."):
         to_differences(np.zeros((5, 4)), np.zeros(4), LAYOUT)
+
+
+ROWS = arrays(np.float64, (4, 3), elements=st.floats(-1, 1, allow_nan=False))
+
+
+@given(rows=ROWS, above=st.none() | st.floats(-2, 2))
+def test_a_gripper_closes_for_good_below_its_threshold(rows, above):
+    settled = settle_grippers(rows, LAYOUT, GripperRule(threshold=0.04, below=0.004, above=above))
+    for before, after in zip(rows, settled, strict=True):
+        expected = 0.004 if before[1] < 0.04 else before[1] if above is None else above
+        assert after.tolist() == [before[0], expected, before[2]]
+
+
+def test_the_threshold_itself_is_open():
+    rule = GripperRule(threshold=50.0, below=3.0, above=228.0)
+    rows = np.array([[0.0, 49.999, 0.0], [0.0, 50.0, 0.0], [0.0, -7.0, 0.0]])
+    assert settle_grippers(rows, LAYOUT, rule)[:, 1].tolist() == [3.0, 228.0, 3.0]
+
+
+def test_columns_are_clipped_each_to_its_own_limits():
+    rows = np.array([[-5.0, 0.2, 0.0], [0.5, 0.05, 7.0]])
+    clipped = clip_columns(rows, ((-1.0, 1.0), (0.0, 0.1), (-2.0, 3.0)))
+    assert clipped.tolist() == [[-1.0, 0.1, 0.0], [0.5, 0.05, 3.0]]

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from dm0_ros.errors import (
+    CheckpointError,
     InstructionError,
     ObservationError,
     PlanError,
@@ -175,3 +177,35 @@ def test_output_that_is_not_finite_is_refused(tiny_checkpoint):
     model.save_pretrained(tiny_checkpoint)
     with pytest.raises(PlanError, match="NaN or infinite set-points for fr3_joint2; load it"):
         load_policy(tiny_checkpoint, ROBOT, steps=1).infer(observe())
+
+
+def test_gripper_rule_and_limits_come_last(tiny_checkpoint):
+    path = tiny_checkpoint / "policy.yaml"
+    plain = load_policy(tiny_checkpoint, ROBOT).infer(observe()).values
+    middle = float(np.median(plain[:, 7]))
+    joint = (float(plain[:, 0].mean()), float(plain[:, 0].max()))
+    free = [[-100.0, 100.0]] * 6
+    changes = {
+        "gripper": {"threshold": middle, "below": -0.5, "above": 0.5},
+        "clip": [list(joint), *free, [-0.4, 0.4]],
+    }
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+    settled = load_policy(tiny_checkpoint, ROBOT).infer(observe()).values
+    expected = np.where(plain[:, 7] < middle, -0.4, 0.4)
+    assert {-0.4, 0.4} == set(expected)
+    np.testing.assert_array_equal(settled[:, 7], expected)
+    np.testing.assert_array_equal(settled[:, 0], np.clip(plain[:, 0], *joint))
+    np.testing.assert_array_equal(settled[:, 1:7], plain[:, 1:7])
+
+
+def test_settings_decide_whether_progress_is_run(tiny_progress_checkpoint):
+    path = tiny_progress_checkpoint / "policy.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "progress": False}))
+    assert math.isnan(load_policy(tiny_progress_checkpoint, ROBOT).infer(observe()).progress)
+
+
+def test_more_executed_rows_than_a_chunk_has_are_refused(tiny_checkpoint):
+    path = tiny_checkpoint / "policy.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "executed_rows": 7}))
+    with pytest.raises(CheckpointError, match=r"executed_rows is 7, but a chunk .* has 6 rows"):
+        load_policy(tiny_checkpoint, ROBOT)

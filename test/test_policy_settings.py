@@ -58,6 +58,9 @@ def test_missing_file_says_what_to_write(tmp_path):
         ({"masked_slots": ["wrist"]}, "masked_slots must be some, not all, of camera_slots"),
         ({"masked_slots": GOOD["camera_slots"]}, "some, not all"),
         ({"camera_slots": [], "masked_slots": []}, "found no slot at all"),
+        ({"executed_rows": 0}, "executed_rows must be at least 1"),
+        ({"gripper": {"threshold": 0.01}}, r"policy\.yaml\.gripper: missing key below"),
+        ({"clip": [[0.0, 1.0], [2.0, 1.0]]}, "clip has a lower limit above its upper one"),
     ],
 )
 def test_contradictions_are_named(tmp_path, change, message):
@@ -75,6 +78,8 @@ def test_contradictions_are_named(tmp_path, change, message):
             "franka",
             "needs camera slot top, which franka lacks; its slots are right_hand, high, left_hand",
         ),
+        ({"robots": ["mantis"]}, "franka", r"config/mantis\.yaml, which .* is missing"),
+        ({"clip": [[0.0, 1.0]]}, "franka", "clip has limits for 1 columns, .* has 8"),
     ],
 )
 def test_a_robot_that_does_not_fit_is_refused(tmp_path, change, robot, message):

@@ -6,6 +6,8 @@ some columns, such as grippers, as they are; both normalised and padded to its w
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +16,15 @@ from dm0_ros.robots.spec import Layout, Space
 
 # Columns of a pose layout that are angles without limits; joints have limits and never wrap.
 _POSE_ANGLES = ("roll", "pitch", "yaw")
+
+
+@dataclass(frozen=True)
+class GripperRule:
+    """What a predicted gripper value becomes, in the unit of the checkpoint's data."""
+
+    threshold: float
+    below: float  # given for values less than the threshold
+    above: float | None = None  # given for the others; None leaves them as they are
 
 
 def to_differences(rows: np.ndarray, state: np.ndarray, layout: Layout) -> np.ndarray:
@@ -62,6 +73,23 @@ def decode_actions(
     """The network's columns (..., H, D) to rows (..., H, C) float64, absolute, SI and radians."""
     differences = stats.action.denormalise(columns, mode)[..., : len(layout.columns)]
     return from_differences(differences, state, layout)
+
+
+def settle_grippers(rows: np.ndarray, layout: Layout, rule: GripperRule) -> np.ndarray:
+    """Rows (..., H, C) with the rule applied to the layout's absolute columns, its grippers.
+
+    A policy is unsure of a few millimetres; a gripper that is meant to hold must close for good.
+    """
+    grippers = np.isin(layout.columns, layout.absolute)
+    above = rows if rule.above is None else rule.above
+    settled = np.where(rows < rule.threshold, rule.below, above)
+    return np.where(grippers, settled, rows)
+
+
+def clip_columns(rows: np.ndarray, limits: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Rows (..., H, C) within ``limits``: (lower, upper) of each column."""
+    lower, upper = np.transpose(limits)
+    return np.clip(rows, lower, upper)
 
 
 def _reference(state: np.ndarray, layout: Layout) -> np.ndarray:

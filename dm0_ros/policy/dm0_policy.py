@@ -15,7 +15,7 @@ from torch import Tensor
 from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
 from dm0_ros.model import DM0, PrefixCache
 from dm0_ros.model.config import read_config
-from dm0_ros.policy.actions import decode_actions
+from dm0_ros.policy.actions import clip_columns, decode_actions, settle_grippers
 from dm0_ros.policy.normalisation import NormStats, load_stats
 from dm0_ros.policy.observation import check_observation
 from dm0_ros.policy.pictures import stack_pictures
@@ -74,9 +74,10 @@ class Dm0Policy:
         dtype: str | None = None,
         steps: int = 10,
         seed: int = 0,
+        settings: PolicySettings | None = None,
     ) -> Dm0Policy:
         """Load a checkpoint folder for a robot; see `load_parts` for what is checked."""
-        return cls(load_parts(path, robot, device, dtype), steps, seed)
+        return cls(load_parts(path, robot, device, dtype, settings), steps, seed)
 
     def reset(self) -> None:
         """Start a new task: progress 0, and the noise from its seed again."""
@@ -177,7 +178,9 @@ class Dm0Policy:
                 f"{self.spec.name} gave NaN or infinite set-points for {', '.join(wrong)}; "
                 "load it with dtype float32, and if that is no help, copy the checkpoint again"
             )
-        return values
+        if parts.settings.gripper is not None:
+            values = settle_grippers(values, parts.layout, parts.settings.gripper)
+        return clip_columns(values, parts.settings.clip) if parts.settings.clip else values
 
     def _now(self) -> float:
         if self._parts.model.device.type == "cuda":
@@ -186,11 +189,16 @@ class Dm0Policy:
 
 
 def load_parts(
-    path: str | Path, robot: RobotSpec, device: str = "cpu", dtype: str | None = None
+    path: str | Path,
+    robot: RobotSpec,
+    device: str = "cpu",
+    dtype: str | None = None,
+    settings: PolicySettings | None = None,
 ) -> Dm0Parts:
     """Load what lies in a checkpoint folder. The weights come last: they may take minutes.
 
-    ``dtype`` is float32, bfloat16, or None for what config.json says. Raises `CheckpointError`
+    ``dtype`` is float32, bfloat16, or None for what config.json says. ``settings`` stand in for
+    the folder's policy.yaml, which public checkpoints lack. Raises `CheckpointError`
     where a file is missing or broken, or where network, tokenizer, statistics and the robot's
     layout and cameras do not fit; `Dm0Error` where the device or dtype does not exist.
     """
@@ -198,7 +206,7 @@ def load_parts(
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; give the one that holds config.json")
     target, precision = _choose_device(device), _choose_dtype(dtype)
-    settings = load_settings(folder)
+    settings = settings or load_settings(folder)
     layout = settings.layout_of(robot)
     tokenizer = load_tokenizer(folder)
     config = read_config(folder)
@@ -207,9 +215,14 @@ def load_parts(
             f"{folder}: the tokenizer has {tokenizer.size} tokens, the network "
             f"{config.llm.vocab_size}; use the tokenizer that came with the checkpoint"
         )
+    if (settings.executed_rows or 0) > config.chunk_size:
+        raise CheckpointError(
+            f"{settings.name}: executed_rows is {settings.executed_rows}, but a chunk of the "
+            f"network has {config.chunk_size} rows; correct it in policy.yaml"
+        )
     stats = load_stats(folder, width=config.action_dim)
     _check_columns(folder, stats, layout, config.action_dim)
-    model = DM0.from_pretrained(folder, dtype=precision, device=target)
+    model = DM0.from_pretrained(folder, dtype=precision, device=target, progress=settings.progress)
     return Dm0Parts(model, tokenizer, stats, settings, layout)
 
 

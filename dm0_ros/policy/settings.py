@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a checkpoint was trained, as its policy.yaml says it: what config.json has no room for."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from dm0_ros.errors import CheckpointError
+from dm0_ros.policy.actions import GripperRule
 from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour, PixelScale
+from dm0_ros.resources import list_resources
 from dm0_ros.robots.parsing import build, read_yaml
 from dm0_ros.robots.spec import Layout, RobotSpec
 
@@ -37,6 +43,10 @@ class PolicySettings:
     camera_slots: tuple[str, ...]  # names in the network's order
     masked_slots: tuple[str, ...] = ()  # slots of these that stay empty
     pixel_scale: PixelScale = PixelScale.HALF
+    executed_rows: int | None = None  # rows that its authors executed before they looked again
+    gripper: GripperRule | None = None
+    clip: tuple[tuple[float, float], ...] = ()  # (lower, upper) of each column; applied last
+    progress: bool | None = None  # whether to run the progress head; None: as config.json says
 
     def __post_init__(self) -> None:
         slots, masked = self.camera_slots, self.masked_slots
@@ -53,6 +63,10 @@ class PolicySettings:
                 f"{FILE_NAME}: masked_slots must be some, not all, of camera_slots "
                 f"({', '.join(slots)}), found {', '.join(masked) or 'no slot at all'}"
             )
+        if self.executed_rows is not None and self.executed_rows < 1:
+            raise CheckpointError(f"{FILE_NAME}: executed_rows must be at least 1")
+        if any(lower > upper for lower, upper in self.clip):
+            raise CheckpointError(f"{FILE_NAME}: clip has a lower limit above its upper one")
 
     @property
     def used_slots(self) -> tuple[str, ...]:
@@ -64,7 +78,8 @@ class PolicySettings:
         if robot.name not in self.robots:
             raise CheckpointError(
                 f"{self.name} was trained for {', '.join(self.robots)}, not for {robot.name}; "
-                f"choose another checkpoint, or add {robot.name} to robots in its {FILE_NAME}"
+                f"{self._describe_absent()}choose another checkpoint, or add {robot.name} to "
+                f"robots in its {FILE_NAME}"
             )
         if self.layout not in robot.layouts:
             raise CheckpointError(
@@ -78,7 +93,41 @@ class PolicySettings:
                 f"its slots are {', '.join(robot.camera_slots)}: add it to the robot's YAML, "
                 f"or to masked_slots in {FILE_NAME} if the checkpoint was trained without it"
             )
-        return robot.layout(self.layout)
+        layout = robot.layout(self.layout)
+        if self.clip and len(self.clip) != len(layout.columns):
+            raise CheckpointError(
+                f"{self.name}: clip has limits for {len(self.clip)} columns, layout {self.layout} "
+                f"of {robot.name} has {len(layout.columns)} ({', '.join(layout.columns)})"
+            )
+        return layout
+
+    def _describe_absent(self) -> str:
+        """Says so where config/ knows none of the checkpoint's robots."""
+        files = [f"{name}.yaml" for name in self.robots]
+        if set(files) & set(list_resources("config", ".yaml")):
+            return ""
+        return f"config/{' or config/'.join(files)}, which would describe it, is missing; "
+
+
+def dump_settings(settings: PolicySettings) -> str:
+    """The settings as the text of a policy.yaml; `load_settings` reads it back the same."""
+    content = {
+        item.name: _plain(getattr(settings, item.name))
+        for item in fields(settings)
+        if getattr(settings, item.name) != item.default
+    }
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+
+
+def _plain(value: Any) -> Any:
+    """What YAML has words for: no tuples, enums or dataclasses."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {key: item for key, item in asdict(value).items() if item is not None}
+    return value
 
 
 def load_settings(folder: str | Path) -> PolicySettings:
@@ -89,8 +138,9 @@ def load_settings(folder: str | Path) -> PolicySettings:
     path = Path(folder) / FILE_NAME
     if not path.is_file():
         raise CheckpointError(
-            f"{path} is missing: it says how the checkpoint was trained. Write one such as\n"
-            f"{_EXAMPLE}"
+            f"{path} is missing: it says how the checkpoint was trained. For a public one, type "
+            f"'dm0 checkpoint settings NAME > {path}' ('dm0 checkpoint list' has the names). "
+            f"Write one such as\n{_EXAMPLE}"
         )
     content = read_yaml(path, CheckpointError)
     return build(PolicySettings, content, str(path), CheckpointError)
