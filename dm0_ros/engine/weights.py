@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dm0_ros.engine.linear import Dense, Linear
 from dm0_ros.model import DM0
 from dm0_ros.model.flow import embed_time, euler_times
-from dm0_ros.model.rotary import Rope, picture_table, sequence_table
+from dm0_ros.model.rotary import Rope, picture_table
 from dm0_ros.model.transformer import Decoder, DecoderLayer
 from dm0_ros.model.vision import VisionBlock, VisionTower
 
@@ -54,6 +54,7 @@ class LayerWeights:
     out: Linear  # (hidden, heads * d)
     gate_up: Linear  # (2 * inner, hidden): gate, then up
     down: Linear  # (hidden, inner)
+    heads: int  # of queries
     eps: float
 
 
@@ -64,7 +65,7 @@ class PrefixWeights:
     embeddings: Tensor  # (vocabulary, hidden); also the head that text is read from
     layers: tuple[LayerWeights, ...]
     norm: Tensor  # (hidden,), of the output that text is read from
-    rope: Rope  # (positions, d) each; the action expert uses it too
+    eps: float
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def fuse_vision(model: DM0) -> VisionWeights:
     tower: VisionTower = model.model.mm_vision_tower["vision_tower"]
     config = tower.config
     dtype, device = tower.conv1.weight.dtype, tower.conv1.weight.device
-    place = tower.positional_embedding.clone()
+    place = tower.positional_embedding.detach().clone()
     place[0] += tower.class_embedding
     head = config.width // config.heads
     halves = _neighbours_to_halves(head)
@@ -100,28 +101,26 @@ def fuse_vision(model: DM0) -> VisionWeights:
     return VisionWeights(
         patch=Dense(tower.conv1.weight.flatten(1)),
         place=place,
-        norm=(tower.ln_pre.weight, tower.ln_pre.bias),
+        norm=(tower.ln_pre.weight.detach(), tower.ln_pre.bias.detach()),
         blocks=tuple(_fuse_block(b, halves) for b in tower.transformer["resblocks"]),
         rope=(cos.to(device, dtype), sin.to(device, dtype)),
         shrink=tuple(
-            (c.weight.contiguous(memory_format=torch.channels_last), c.bias) for c in shrink
+            (c.weight.detach().contiguous(memory_format=torch.channels_last), c.bias.detach())
+            for c in shrink
         ),
         project=_dense(model.model.mm_projector),
     )
 
 
 @torch.no_grad()
-def fuse_prefix(model: DM0, positions: int) -> PrefixWeights:
-    """The weights of the language model, with a rotary table of so many positions."""
-    llm, size = model.model.llm, model.config.llm
-    table = llm.embed_tokens.weight
-    rounded = table.dtype == torch.bfloat16
-    rope = sequence_table(positions, size.head_dim, size.rope_theta, rounded)
+def fuse_prefix(model: DM0) -> PrefixWeights:
+    """The weights of the language model."""
+    llm = model.model.llm
     return PrefixWeights(
-        embeddings=table,
+        embeddings=llm.embed_tokens.weight.detach(),
         layers=_fuse_layers(llm),
-        norm=llm.norm.weight,
-        rope=tuple(part.to(table.device, table.dtype) for part in rope),
+        norm=llm.norm.weight.detach(),
+        eps=llm.norm.eps,
     )
 
 
@@ -171,11 +170,12 @@ def _fuse_layer(layer: DecoderLayer) -> LayerWeights:
 
     return LayerWeights(
         qkv=stack(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj),
-        query_norm=attention.q_norm.weight,
-        key_norm=attention.k_norm.weight,
+        query_norm=attention.q_norm.weight.detach(),
+        key_norm=attention.k_norm.weight.detach(),
         out=_dense(attention.o_proj),
         gate_up=stack(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj),
         down=_dense(mlp.down_proj),
+        heads=attention.q_proj.out_features // attention.head_dim,
         eps=layer.input_layernorm.eps,
     )
 
@@ -217,7 +217,8 @@ def _after_gain(linear: nn.Linear, gain: Tensor) -> Dense:
 
 
 def _dense(linear: nn.Linear) -> Dense:
-    return Dense(linear.weight, linear.bias)
+    bias = None if linear.bias is None else linear.bias.detach()
+    return Dense(linear.weight.detach(), bias)
 
 
 def _neighbours_to_halves(size: int) -> Tensor:

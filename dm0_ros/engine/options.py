@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may choose about the fast network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dm0_ros.errors import Dm0Error
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a network is run. None means: the best that this machine has, found out at load."""
+
+    steps: int = 10  # of the Euler integration
+    text_limit: int = 256  # tokens of prompt and generated text together
+    text_bucket: int = 16  # text is padded to a multiple: one captured graph serves them all
+    reuse: bool = True  # the keys and values of leading views that did not change
+    graphs: bool = True  # CUDA graphs, on devices that have them
+    compiled: bool = False  # torch.compile of each kind of layer; takes minutes at load
+    attention: str | None = None  # a name of `engine.attention`
+    kernels: bool | None = None  # the Triton kernels of the action expert
+    fp8: bool = (
+        False  # 8-bit products in vision tower and language model: changes actions a little
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "text_limit", "text_bucket"):
+            if getattr(self, name) < 1:
+                raise Dm0Error(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.text_limit % self.text_bucket:
+            raise Dm0Error(
+                f"text_limit {self.text_limit} must be a multiple of text_bucket "
+                f"{self.text_bucket}"
+            )

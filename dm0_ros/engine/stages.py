@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of the fast network, each with what was chosen for this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from dm0_ros.engine.attention import Attend, AttentionShape, Choice, choose
+from dm0_ros.engine.decoder import run_causal_layer
+from dm0_ros.engine.flow import integrate, place_suffix, run_suffix_layer
+from dm0_ros.engine.frames import FramePreparer
+from dm0_ros.engine.options import EngineOptions
+from dm0_ros.engine.prefix import read_prefix
+from dm0_ros.engine.text import choose_token, read_token, run_token_layer
+from dm0_ros.engine.vision import encode_pictures, run_block
+from dm0_ros.engine.weights import fuse_flow, fuse_prefix, fuse_vision
+from dm0_ros.engine.workspace import Workspace
+from dm0_ros.model import DM0
+
+
+class Stages:
+    """Fused weights, and the functions over them."""
+
+    def __init__(self, model: DM0, options: EngineOptions, preparer: FramePreparer) -> None:
+        self.config = model.config
+        self._options = options
+        self._preparer = preparer
+        self._device = model.device
+        self._vision = fuse_vision(model)
+        self._prefix = fuse_prefix(model)
+        self._flow = fuse_flow(model, options.steps)
+        self.dtype = self._prefix.embeddings.dtype
+        self._choices: dict[AttentionShape, Choice] = {}
+        wrap = compile_layer if options.compiled else lambda function: function
+        self._block, self._causal, self._token_layer, self._suffix = map(
+            wrap, (run_block, run_causal_layer, run_token_layer, run_suffix_layer)
+        )
+
+    def vision(self, views: int) -> Callable[[Sequence[Tensor]], Tensor]:
+        """Frames uint8 (n, h, w, 3), `views` in all -> tokens (views, n, hidden)."""
+        size = self.config.vision
+        tokens = 1 + size.grid**2
+        attend = self._choose(
+            AttentionShape(
+                views, size.heads, size.heads, tokens, tokens, size.width // size.heads,
+                masked=False, causal=False,
+            )
+        )  # fmt: skip
+
+        def encode(frames: Sequence[Tensor]) -> Tensor:
+            pixels = torch.cat([self._preparer(part) for part in frames])
+            return encode_pictures(pixels, self._vision, size, attend, self._block)
+
+        return encode
+
+    def prefix(
+        self, space: Workspace, start: int, bucket: int, speak: bool
+    ) -> Callable[[Tensor], Tensor | None]:
+        """Token ids (B, bucket) -> the cache of `space`, from row `start` on.
+
+        With `speak` also the likeliest tokens after the text, (B,).
+        """
+        llm = self.config.llm
+        rows = space.seen.shape[1] + bucket
+        attend = self._choose(
+            AttentionShape(
+                len(space.seen), llm.num_attention_heads, llm.num_key_value_heads,
+                rows - start, rows, llm.head_dim, masked=start > 0, causal=start == 0,
+            )
+        )  # fmt: skip
+
+        def read(ids: Tensor) -> Tensor | None:
+            hidden = read_prefix(
+                space.seen, ids, start, self._prefix, space.cache, space.rope, attend,
+                self._causal, speak,
+            )  # fmt: skip
+            if hidden is None:
+                return None
+            each = torch.arange(len(ids), device=ids.device)
+            return choose_token(hidden[each, space.lengths - 1 - start], self._prefix)
+
+        return read
+
+    def token(self, space: Workspace) -> Callable[[], Tensor]:
+        """The token of `space` into its cache -> the likeliest tokens after it, (B,)."""
+        llm = self.config.llm
+        shared = llm.num_key_value_heads
+        attend = self._choose(
+            AttentionShape(
+                len(space.seen), shared, shared, llm.num_attention_heads // shared, space.reach,
+                llm.head_dim, masked=True, causal=False,
+            )
+        )  # fmt: skip
+        return lambda: read_token(
+            space.token, space.lengths, space.reach, self._prefix, space.cache, space.rope,
+            attend, self._token_layer,
+        )  # fmt: skip
+
+    def flow(
+        self, space: Workspace, begin: int, padded: bool
+    ) -> Callable[[], tuple[Tensor, Tensor | None]]:
+        """The answer of `space` from its noise and its cache of `begin` rows."""
+        llm = self.config.llm
+        count = self.config.chunk_size + self.config.progress
+        shared = llm.num_key_value_heads
+        attend = self._choose(
+            AttentionShape(
+                len(space.seen), shared, shared, count * llm.num_attention_heads // shared,
+                begin + count, llm.head_dim, masked=padded, causal=False,
+            )
+        )  # fmt: skip
+        layer = partial(self._suffix, attend=attend)
+
+        def run() -> tuple[Tensor, Tensor | None]:
+            suffix = place_suffix(begin, count, space.lengths, space.rope, padded)
+            progress = space.progress if self.config.progress else None
+            return integrate(space.noise, progress, self._flow, space.cache, suffix, layer)
+
+        return run
+
+    def describe(self) -> dict:
+        """What was chosen, by attention's shape."""
+        return {"dtype": str(self.dtype), "attention": list(self._choices.values())}
+
+    def _choose(self, shape: AttentionShape) -> Attend:
+        """By timing on the first shape of a kind; lengths alone do not ask for another choice."""
+        kind = replace(shape, queries=0, keys=0)
+        if kind not in self._choices:
+            name = self._options.attention
+            self._choices[kind] = choose(shape, self.dtype, self._device, name)
+        return self._choices[kind].attend
+
+
+def compile_layer(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compiled once for all layers of a kind, since they have one shape."""
+    return torch.compile(
+        function, mode="max-autotune-no-cudagraphs", fullgraph=True, dynamic=False
+    )
