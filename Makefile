@@ -5,9 +5,11 @@ VENV ?= .venv
 # a PYTHON that was asked for replaces the .venv of another version; the default keeps it
 EXACT = $(if $(filter file,$(origin PYTHON)),,--exact)
 RUN = . $(VENV)/bin/activate &&
+# what the network is timed on; the other options of benchmarks/model_latency.py come in BENCH
+DEVICE ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help env demo test lint bench clean
+.PHONY: help env demo test lint bench bench-model clean
 
 help:
 	@echo 'make env      set up $(VENV): ROS 2 (unless one is sourced), packages, our interfaces'
@@ -15,6 +17,7 @@ help:
 	@echo 'make test     run every test; TEST="-k words" selects'
 	@echo 'make lint     ruff: rules and format'
 	@echo 'make bench    run every file of benchmarks/'
+	@echo 'make bench-model   time the network: DEVICE=cuda|cpu BENCH="--views 1 2 3 --dtype bf16 fp8"'
 	@echo 'make clean    remove $(VENV) and everything built'
 
 env:
@@ -31,6 +34,9 @@ lint: env
 
 bench: env
 	@$(RUN) set -e; for file in benchmarks/*.py; do echo "== $$file"; python $$file; done
+
+bench-model: env
+	@$(RUN) python benchmarks/model_latency.py --device $(DEVICE) $(BENCH)
 
 clean:
 	rm -rf $(VENV) build install log dist *.egg-info

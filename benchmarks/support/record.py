@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,15 @@ from pathlib import Path
 import numpy as np
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+GPU_FIELDS = (
+    "name",
+    "driver_version",
+    "memory.total",
+    "clocks.sm",
+    "clocks.mem",
+    "temperature.gpu",
+    "power.draw",
+)
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -26,7 +36,15 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def report(name: str, figures: dict, write: bool) -> None:
     """Write the figures to stdout, and into results/ where asked."""
-    record = {
+    text = to_text(make_record(name, figures))
+    sys.stdout.write(text)
+    if write:
+        write_result(name, text)
+
+
+def make_record(name: str, figures: dict) -> dict:
+    """The figures with when, where, how and of which commit they were measured."""
+    return {
         "benchmark": name,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -34,15 +52,21 @@ def report(name: str, figures: dict, write: bool) -> None:
         "machine": describe_machine(),
         "figures": figures,
     }
-    text = json.dumps(record, indent=2) + "\n"
-    sys.stdout.write(text)
-    if write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(text)
+
+
+def to_text(record: dict) -> str:
+    """JSON as it lies in results/."""
+    return json.dumps(record, indent=2) + "\n"
+
+
+def write_result(name: str, text: str) -> None:
+    """Put a record into results/."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(text)
 
 
 def describe_machine() -> dict:
-    """Processor, cores, system, and how busy the machine was: others' load spoils figures."""
+    """Processor, cores, GPU, system, and how busy it was: others' load spoils figures."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
@@ -51,17 +75,37 @@ def describe_machine() -> dict:
         "load_before": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
         "python": platform.python_version(),
+        **({"gpu": gpu} if (gpu := read_gpu()) else {}),
     }
 
 
+def read_gpu() -> dict[str, str] | None:
+    """Name, driver, clocks and power of the first GPU at this moment; None where there is none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = ",".join(GPU_FIELDS)
+    run = subprocess.run(
+        [program, f"--query-gpu={query}", "--format=csv,noheader", "--id=0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    values = [value.strip() for value in run.stdout.strip().split(",")]
+    if run.returncode or len(values) != len(GPU_FIELDS):
+        return {"nvidia-smi": (run.stdout + run.stderr).strip()}
+    return dict(zip(GPU_FIELDS, values, strict=True))
+
+
 def summarise(values, digits: int = 3) -> dict:
-    """Median, 99th percentile, greatest and count."""
+    """Median, 90th and 99th percentile, greatest and count."""
     values = np.asarray(values, dtype=float)
     if not len(values):
         return {"count": 0}
-    p50, p99 = np.percentile(values, [50, 99])
+    p50, p90, p99 = np.percentile(values, [50, 90, 99])
     return {
         "p50": round(float(p50), digits),
+        "p90": round(float(p90), digits),
         "p99": round(float(p99), digits),
         "max": round(float(values.max()), digits),
         "count": len(values),
@@ -70,6 +114,10 @@ def summarise(values, digits: int = 3) -> dict:
 
 def _commit() -> str:
     root = Path(__file__).parent
+    if given := os.environ.get("DM0_COMMIT"):  # of a copy of the tree without its history
+        return given
+    if shutil.which("git") is None:
+        return "unknown"
     run = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=root,
