@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dm0_ros.engine.frames import FramePreparer
-from dm0_ros.engine.graphs import Action, CudaCapture, Graphs, run_directly
+from dm0_ros.engine.graphs import Action, Capture, CudaCapture, Graphs, run_directly
 from dm0_ros.engine.intake import Sizes
 from dm0_ros.engine.options import EngineOptions
 from dm0_ros.engine.request import Reasoning, Request, Result, check_requests
@@ -27,9 +27,16 @@ from dm0_ros.model import DM0
 class Engine:
     """Runs one network on one device. Not thread-safe: one caller at a time."""
 
-    def __init__(self, model: DM0, options: EngineOptions, preparer: FramePreparer) -> None:
+    def __init__(
+        self,
+        model: DM0,
+        options: EngineOptions,
+        preparer: FramePreparer,
+        capture: Capture | None = None,
+    ) -> None:
         """Rearranges the weights of `model`, which may be dropped afterwards.
 
+        `capture` says how repeated work is shortened; None takes CUDA graphs where they are.
         Raises `Dm0Error` where an option asks for what this machine does not have.
         """
         self.config = model.config
@@ -38,8 +45,10 @@ class Engine:
         self.timing: Timing | None = None
         self._stages = Stages(model, options, preparer)
         self._spaces: dict[tuple[int, int], Workspace] = {}
-        graphs = options.graphs and self.device.type == "cuda"
-        self._graphs = Graphs(CudaCapture(self.device) if graphs else run_directly)
+        if capture is None:
+            graphs = options.graphs and self.device.type == "cuda"
+            capture = CudaCapture(self.device) if graphs else run_directly
+        self._graphs = Graphs(capture)
 
     @torch.inference_mode()
     def infer(
@@ -120,6 +129,8 @@ class Engine:
         space.answer.download()
         watch.mark()
         self.timing = Timing(*watch.read())
+        if not np.isfinite(space.answer.host).all():
+            space.clear()
         return space.results(texts, self.config.progress)
 
     def _speak(self, space: Workspace, reasoning: Reasoning) -> list[list[int]]:

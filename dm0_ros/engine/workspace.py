@@ -98,6 +98,12 @@ class Workspace:
         self.text.upload()
         self.flow.upload()
 
+    def clear(self) -> None:
+        """Forgets all that was computed, lest a NaN in a masked row reach later answers."""
+        self.intake.forget()
+        self.cache.keys.zero_()
+        self.cache.values.zero_()
+
     @property
     def lengths(self) -> Tensor:
         """Valid rows of each prefix, (B,)."""
