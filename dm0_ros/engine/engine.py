@@ -124,7 +124,7 @@ class Engine:
         watch.mark()
         begin = space.seen.shape[1] + self._bucket(max(lengths))
         padded = batch > 1 or self.options.text_bucket > 1
-        self._graphs.run(("flow", batch, begin), lambda: self._flow(space, begin, padded))
+        self._graphs.run(("flow", batch, views, begin), lambda: self._flow(space, begin, padded))
         watch.mark()
         space.answer.download()
         watch.mark()
