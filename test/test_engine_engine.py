@@ -137,6 +137,15 @@ def test_leading_views_that_did_not_change_are_not_computed_again(changed, captu
         assert preparer.count == before  # the tape runs, not the Python function
 
 
+@pytest.mark.parametrize("capture", [None, record_on_tape])
+def test_prefixes_of_one_length_with_more_or_fewer_views_are_kept_apart(capture):
+    model = small_model()
+    engine = make_engine(model, capture, text_bucket=1)
+    for views, text in ((1, 8), (2, 7), (1, 8)):
+        request = make_request(views=views, text=text)
+        assert_same(engine.infer([request])[0], answer_eagerly(model, request))
+
+
 def test_views_that_swap_places_are_both_computed_again():
     model, first = small_model(), make_request(views=2)
     engine = make_engine(model)
