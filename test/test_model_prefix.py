@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from model_samples import SMALL, chunk, observation, small_model
 
 from dm0_ros.errors import ObservationError
+from dm0_ros.model.flow import embed_time
 
 MODEL = small_model()
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
@@ -24,10 +25,9 @@ def joint_velocity(model, images, image_masks, ids, mask, x_t, time):
     pictures = model.encode_pictures(images[0])
     prefix = torch.cat((pictures.flatten(0, 1)[None], net.llm.embed_tokens(ids)), 1)
     valid = torch.cat((image_masks[0].repeat_interleave(pictures.shape[1]), mask[0]))
-    rows = model._time_rows(time)
     tokens = net.action_in_proj(x_t)
-    width = tokens.shape[-1]
-    mixed = tokens @ net.action_time_mlp_in.weight[:, :width].T + rows
+    waves = embed_time(time, tokens.shape[-1])[:, None].expand_as(tokens)
+    mixed = net.action_time_mlp_in(torch.cat((tokens, waves), -1))
     suffix = net.action_time_mlp_out(torch.nn.functional.silu(mixed))
     count = suffix.shape[1]
     valid = torch.cat((valid, torch.ones(count, dtype=torch.bool)))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dm0_ros.engine.linear import Dense, Linear
 from dm0_ros.model import DM0
 from dm0_ros.model.flow import embed_time, euler_times
+from dm0_ros.model.precision import rounds_rope
 from dm0_ros.model.rotary import Rope, picture_table
 from dm0_ros.model.transformer import Decoder, DecoderLayer
 from dm0_ros.model.vision import VisionBlock, VisionTower
@@ -95,7 +96,7 @@ def fuse_vision(model: DM0) -> VisionWeights:
     place[0] += tower.class_embedding
     head = config.width // config.heads
     halves = _neighbours_to_halves(head)
-    rounded = dtype == torch.bfloat16
+    rounded = rounds_rope(model.config.rounded_rope, dtype)
     cos, sin = (part[:, halves] for part in picture_table(config.grid, head, rounded))
     shrink = (tower.vit_downsampler1, tower.vit_downsampler2)
     return VisionWeights(

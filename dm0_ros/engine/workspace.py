@@ -15,6 +15,7 @@ from dm0_ros.engine.intake import FrameIntake
 from dm0_ros.engine.options import EngineOptions
 from dm0_ros.engine.request import Request, Result
 from dm0_ros.model import DM0Config
+from dm0_ros.model.precision import rounds_rope
 from dm0_ros.model.rotary import Rope, sequence_table
 
 
@@ -66,7 +67,7 @@ class Workspace:
     ) -> Workspace:
         llm, seen = config.llm, views * config.vision.tokens
         rows = seen + options.text_limit + config.chunk_size + 1
-        rounded = dtype == torch.bfloat16
+        rounded = rounds_rope(config.rounded_rope, dtype)
         rope = sequence_table(rows, llm.head_dim, llm.rope_theta, rounded)
         values = config.chunk_size * config.action_dim + 1
         return cls(

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dm0_ros.model.precision import rounds_each_step
+
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False
@@ -17,7 +19,7 @@ def attend(
     key heads in order, an equal number each.
     """
     grouped = query.shape[1] != key.shape[1]
-    if query.device.type == "cpu":
+    if query.device.type == "cpu" and not rounds_each_step(query):
         # The CPU kernels in bfloat16 are slower than in float32, backward five times.
         with torch.autocast("cpu", enabled=False):
             mixed = F.scaled_dot_product_attention(
@@ -29,3 +31,21 @@ def attend(
             query, key, value, mask, is_causal=causal, enable_gqa=grouped
         )
     return mixed.transpose(1, 2).flatten(2)
+
+
+def attend_in_steps(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False
+) -> Tensor:
+    """`attend` as the reference's decoders do it: scores and weights are rounded to the dtype of
+    the query, and only the softmax between them is float32 (facts: dm0_model.md, A.4).
+    """
+    shared = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(shared, 1) for x in (key, value))
+    scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        # No row is masked whole: a suffix sees itself, and a prefix begins with a valid token.
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).transpose(1, 2).flatten(2)

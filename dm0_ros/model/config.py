@@ -62,6 +62,9 @@ class DM0Config:
     """Size of a whole DM0: vision tower, language model and action expert.
 
     `progress` says whether the network has the progress token and head of DM0-Prog.
+    `rounded_rope` says whether rotary tables start from frequencies (and, in the vision tower,
+    angles) rounded to bfloat16; None does as the reference, which rounds them when it runs in
+    bfloat16. Which of the two public checkpoints were trained with is not known.
     `extra` keeps the fields of config.json that this code does not read, so that saving a
     loaded checkpoint loses nothing.
     """
@@ -74,6 +77,7 @@ class DM0Config:
     progress: bool = False
     bf16: bool = True
     projector_bias: bool = False
+    rounded_rope: bool | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +106,7 @@ class DM0Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DM0Config:
-        """Reads the fields of a public config.json (plus `vision_config`, which is ours)."""
+        """Reads a public config.json; `vision_config` and `rounded_rope` are fields of ours."""
         values = dict(values)
         kind = values.pop("model_type", None)
         if kind not in (PLAIN, PROGRESS):
@@ -118,6 +122,7 @@ class DM0Config:
             progress=kind == PROGRESS,
             bf16=bool(values.pop("bf16", True)),
             projector_bias=bool(values.pop("projector_bias", False)),
+            rounded_rope=_switch("rounded_rope", values.pop("rounded_rope", None)),
             extra=values,
         )
 
@@ -133,6 +138,7 @@ class DM0Config:
             "chunk_size": self.chunk_size,
             "bf16": self.bf16,
             "projector_bias": self.projector_bias,
+            **({} if self.rounded_rope is None else {"rounded_rope": self.rounded_rope}),
             "vision_config": asdict(self.vision),
             "llm_config": asdict(self.llm),
             "action_config": asdict(self.expert),
@@ -205,6 +211,12 @@ def _section(kind: type, name: str, values: Any) -> Any:
     if missing:
         raise CheckpointError(f"{name} lacks {', '.join(missing)}")
     return kind(**known)
+
+
+def _switch(name: str, value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise CheckpointError(f"{name} must be true, false or null, not {value!r}")
+    return value
 
 
 def _number(name: str, value: Any, kind: type) -> Any:

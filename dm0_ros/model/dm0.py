@@ -21,6 +21,7 @@ from dm0_ros.model import checkpoint, flow
 from dm0_ros.model.config import DM0Config
 from dm0_ros.model.initialise import initialise
 from dm0_ros.model.inputs import check_flow, check_inputs, check_progress
+from dm0_ros.model.precision import rounds_rope
 from dm0_ros.model.prefix import PrefixCache, compact, key_mask
 from dm0_ros.model.rotary import Rope, sequence_table
 from dm0_ros.model.transformer import Decoder
@@ -33,7 +34,9 @@ class Network(nn.Module):
     def __init__(self, config: DM0Config) -> None:
         super().__init__()
         wide, narrow = config.llm.hidden_size, config.expert.hidden_size
-        self.mm_vision_tower = nn.ModuleDict({"vision_tower": VisionTower(config.vision)})
+        self.mm_vision_tower = nn.ModuleDict(
+            {"vision_tower": VisionTower(config.vision, config.rounded_rope)}
+        )
         self.mm_projector = nn.Linear(4 * config.vision.width, wide, config.projector_bias)
         self.llm = Decoder(config.llm, embeddings=True)
         self.action_expert = nn.ModuleDict({"model": Decoder(config.expert, embeddings=False)})
@@ -148,7 +151,7 @@ class DM0(nn.Module):
         """
         if progress is not None:
             progress = check_progress(self.config, progress, len(cache))
-        return self._field(cache, x_t, self._time_rows(time), progress)
+        return self._field(cache, x_t, time, progress)
 
     @torch.no_grad()
     def sample_actions(
@@ -191,11 +194,10 @@ class DM0(nn.Module):
             raise ValueError(f"noise has shape {tuple(noise.shape)}; it must be {shape}")
         if progress is not None:
             progress = check_progress(self.config, progress, len(cache))
-        rows = self._time_rows(flow.euler_times(steps))
         x, least = noise.float(), None
-        for row in rows:
-            velocity, end = self._field(cache, x, row, progress)
-            x = torch.sub(x, velocity, alpha=1 / steps)
+        for time in flow.euler_times(steps).to(self.device):
+            velocity, end = self._field(cache, x, time, progress)
+            x = x - velocity * (1 / steps)
             if end is not None:
                 least = end if least is None else torch.minimum(least, end)
         return x if progress is None else (x, least)
@@ -243,8 +245,8 @@ class DM0(nn.Module):
             progress = progress.repeat_interleave(repeats, 0)
         start = actions[:, None] if noise.ndim == 4 else actions
         x_t, target = flow.interpolate(start, noise, time)
-        rows = self._time_rows(time.flatten())
-        velocity, end = self._field(cache, x_t.reshape(-1, *x_t.shape[-2:]), rows, progress)
+        x_t = x_t.reshape(-1, *x_t.shape[-2:])
+        velocity, end = self._field(cache, x_t, time.flatten(), progress)
         velocity = velocity.view(noise.shape)
         loss = F.mse_loss(velocity, target.to(velocity.dtype))
         if progress_target is None:
@@ -256,32 +258,23 @@ class DM0(nn.Module):
         return loss + progress_weight * F.mse_loss(end, wanted.to(end)), velocity
 
     def _field(
-        self, cache: PrefixCache, x_t: Tensor, rows: Tensor, progress: Tensor | None
+        self, cache: PrefixCache, x_t: Tensor, time: Tensor, progress: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """`velocity` with the time given as rows of `_time_rows`, (B, hidden) or (hidden,)."""
+        """`velocity`, with what is given known to fit."""
         net, width = self.model, self.config.expert.hidden_size
         tokens = net.action_in_proj(x_t.to(net.action_in_proj.weight.dtype))
         if progress is not None:
             first = net.progress_in_proj(progress.to(tokens))
             tokens = torch.cat((first, tokens), 1)
-        mixed = F.linear(tokens, net.action_time_mlp_in.weight[:, :width]) + rows.unsqueeze(-2)
-        x = net.action_time_mlp_out(F.silu(mixed))
+        waves = flow.embed_time(time.to(self.device), width).to(tokens.dtype).unsqueeze(-2)
+        mixed = torch.cat((tokens, waves.expand(*tokens.shape[:2], width)), -1)
+        x = net.action_time_mlp_out(F.silu(net.action_time_mlp_in(mixed)))
         count = x.shape[1]
         rope = (cache.rope[0][:, :, :count], cache.rope[1][:, :, :count])
         expert = net.action_expert["model"]
         out = expert.attend(x, rope, cache.layers, cache.suffix_mask(count))
         velocity = net.action_out_proj(out[:, -self.config.chunk_size :])
         return velocity, None if progress is None else net.progress_out_proj(out[:, :1])
-
-    def _time_rows(self, time: Tensor) -> Tensor:
-        """What `time` (...) adds to every suffix token before the time MLP: (..., hidden).
-
-        The first layer of that MLP reads action and time side by side; its time half is the same
-        for all rows of a chunk, and known for all Euler steps at once.
-        """
-        layer, width = self.model.action_time_mlp_in, self.config.expert.hidden_size
-        waves = flow.embed_time(time.to(self.device), width).to(layer.weight.dtype)
-        return F.linear(waves, layer.weight[:, width:], layer.bias)
 
     def _rope(self, length: int, like: Tensor) -> Rope:
         """The first `length` rows at least, in the dtype of the matrices, on their device."""
@@ -292,7 +285,9 @@ class DM0(nn.Module):
             or kept[0].dtype != like.dtype
             or kept[0].device != like.device
         ):
-            llm, rounded = self.config.llm, like.dtype == torch.bfloat16
-            table = sequence_table(2 * length, llm.head_dim, llm.rope_theta, rounded)
-            self._table = tuple(part.to(like.device, like.dtype) for part in table)
+            llm, rounded = self.config.llm, rounds_rope(self.config.rounded_rope, like.dtype)
+            # A table made in inference mode could never be trained with.
+            with torch.inference_mode(False):
+                table = sequence_table(2 * length, llm.head_dim, llm.rope_theta, rounded)
+                self._table = tuple(part.to(like.device, like.dtype) for part in table)
         return self._table

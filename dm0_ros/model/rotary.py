@@ -15,13 +15,12 @@ Rope = tuple[Tensor, Tensor]
 
 
 def inverse_frequencies(width: int, theta: float, rounded: bool = False) -> Tensor:
-    """Angle per position of each of the width/2 pairs, float32.
+    """Angle per position of each of the width/2 pairs, computed in float32 as by the reference.
 
     `rounded` gives the bfloat16 values that the reference uses when it runs in bfloat16
     (facts: dm0_model.md, F.2).
     """
-    exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
-    values = (theta**-exponents).float()
+    values = 1 / theta ** (torch.arange(0, width, 2).float() / width)
     return values.bfloat16().float() if rounded else values
 
 
@@ -32,9 +31,12 @@ def sequence_table(length: int, width: int, theta: float, rounded: bool = False)
     return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
-def turn_halves(x: Tensor, rope: Rope) -> Tensor:
-    """Rotates pairs (i, i + width/2) of the last axis; tables broadcast against x."""
-    return torch.addcmul(x * rope[0], x.roll(x.shape[-1] // 2, -1), rope[1])
+def turn_halves(x: Tensor, rope: Rope, in_steps: bool = False) -> Tensor:
+    """Rotates pairs (i, i + width/2) of the last axis; tables broadcast against x.
+
+    `in_steps` rounds both products before they are added, as the reference does.
+    """
+    return _turn(x, x.roll(x.shape[-1] // 2, -1), rope, in_steps)
 
 
 def picture_table(grid: int, width: int, rounded: bool = False) -> Rope:
@@ -54,7 +56,12 @@ def picture_table(grid: int, width: int, rounded: bool = False) -> Rope:
     return cos.repeat_interleave(2, -1), torch.stack((-sin, sin), -1).flatten(-2)
 
 
-def turn_neighbours(x: Tensor, rope: Rope) -> Tensor:
-    """Rotates pairs (2i, 2i + 1) of the last axis; tables broadcast against x."""
-    partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+def turn_neighbours(x: Tensor, rope: Rope, in_steps: bool = False) -> Tensor:
+    """Rotates pairs (2i, 2i + 1) of the last axis; see `turn_halves`."""
+    return _turn(x, x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2), rope, in_steps)
+
+
+def _turn(x: Tensor, partner: Tensor, rope: Rope, in_steps: bool) -> Tensor:
+    if in_steps:
+        return x * rope[0] + partner * rope[1]
     return torch.addcmul(x * rope[0], partner, rope[1])

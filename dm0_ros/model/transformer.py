@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dm0_ros.model.attention import attend
+from dm0_ros.model.attention import attend, attend_in_steps
 from dm0_ros.model.config import DecoderConfig
+from dm0_ros.model.precision import rounds_each_step
 from dm0_ros.model.rotary import Rope, turn_halves
 
 KeysValues = tuple[Tensor, Tensor]
@@ -28,6 +29,9 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if rounds_each_step(x):
+            normed = F.rms_norm(x.float(), self.width, None, self.eps).to(x.dtype)
+            return (normed * self.weight).to(x.dtype)
         return F.rms_norm(x, self.width, self.weight.to(x.dtype), self.eps)
 
 
@@ -50,7 +54,7 @@ class Attention(nn.Module):
         """Turned keys and plain values of h (B, L, hidden), each (B, kv heads, L, d)."""
         key = self.k_norm(self.k_proj(h).unflatten(-1, (-1, self.head_dim))).transpose(1, 2)
         value = self.v_proj(h).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        return turn_halves(key, rope), value
+        return turn_halves(key, rope, rounds_each_step(key)), value
 
     def forward(
         self, h: Tensor, rope: Rope, past: KeysValues | None, mask: Tensor | None, causal: bool
@@ -59,7 +63,10 @@ class Attention(nn.Module):
         own = key, value = self.keys_values(h, rope)
         if past is not None:
             key, value = torch.cat((past[0], key), 2), torch.cat((past[1], value), 2)
-        return self.o_proj(attend(turn_halves(query, rope), key, value, mask, causal)), own
+        in_steps = rounds_each_step(query)
+        query = turn_halves(query, rope, in_steps)
+        mix = attend_in_steps if in_steps else attend
+        return self.o_proj(mix(query, key, value, mask, causal)), own
 
 
 class GatedMLP(nn.Module):

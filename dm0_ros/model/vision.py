@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dm0_ros.model.attention import attend
 from dm0_ros.model.config import VisionConfig
+from dm0_ros.model.precision import rounds_each_step, rounds_rope
 from dm0_ros.model.rotary import Rope, picture_table, turn_neighbours
 
 
@@ -23,6 +24,8 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 0.1))
 
     def forward(self, residual: Tensor, update: Tensor) -> Tensor:
+        if rounds_each_step(update):
+            return residual + update * self.gamma
         return torch.addcmul(residual, update, self.gamma)
 
 
@@ -39,7 +42,7 @@ class VisionAttention(nn.Module):
     def forward(self, x: Tensor, rope: Rope) -> Tensor:
         packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         packed = packed.unflatten(-1, (3, self.heads, -1))
-        turned = turn_neighbours(packed[:, :, :2], rope)
+        turned = turn_neighbours(packed[:, :, :2], rope, rounds_each_step(x))
         query, key = (part.transpose(1, 2) for part in turned.unbind(2))
         value = packed[:, :, 2].transpose(1, 2)
         return self.out_proj(attend(query, key, value))
@@ -66,12 +69,16 @@ class VisionBlock(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Pictures (N, 3, S, S) in [-1, 1] to tokens (N, n, 4 * width)."""
+    """Pictures (N, 3, S, S) in [-1, 1] to tokens (N, n, 4 * width).
 
-    def __init__(self, config: VisionConfig) -> None:
+    `rounded_rope`: see `DM0Config`.
+    """
+
+    def __init__(self, config: VisionConfig, rounded_rope: bool | None = None) -> None:
         super().__init__()
         width = config.width
         self.config = config
+        self.rounded_rope = rounded_rope
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(1 + config.grid**2, width))
         self.conv1 = nn.Conv2d(3, width, config.patch_size, config.patch_size, bias=False)
@@ -90,7 +97,8 @@ class VisionTower(nn.Module):
         rope = self._table(x)
         for block in self.transformer["resblocks"]:
             x = block(x, rope)
-        x = x[:, 1:].transpose(1, 2).unflatten(-1, (grid, grid))
+        # The convolutions are a fifth faster on a CPU, and bit for bit the reference's, in rows.
+        x = x[:, 1:].transpose(1, 2).contiguous().unflatten(-1, (grid, grid))
         x = self.vit_downsampler2(self.vit_downsampler1(x))
         return x.flatten(2).transpose(1, 2)
 
@@ -99,7 +107,9 @@ class VisionTower(nn.Module):
         kept = self._rope
         if kept is None or kept[0].dtype != x.dtype or kept[0].device != x.device:
             size = self.config.width // self.config.heads
-            rounded = x.dtype == torch.bfloat16
-            table = picture_table(self.config.grid, size, rounded)
-            self._rope = tuple(part[:, None, None].to(x.device, x.dtype) for part in table)
+            rounded = rounds_rope(self.rounded_rope, x.dtype)
+            # A table made in inference mode could never be trained with.
+            with torch.inference_mode(False):
+                table = picture_table(self.config.grid, size, rounded)
+                self._rope = tuple(part[:, None, None].to(x.device, x.dtype) for part in table)
         return self._rope
