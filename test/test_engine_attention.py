@@ -119,6 +119,8 @@ def test_what_cannot_run_says_why():
     refused = choose(SUFFIX, torch.bfloat16, CPU).refused
     for name in ("cudnn", "efficient", "flash-attn-2", "flash-attn-3"):
         assert refused[name] == "needs an NVIDIA GPU, not cpu"
+    assert refused["flash"] == "is what default takes on a CPU"
+    assert choose(SUFFIX, torch.bfloat16, CPU, only="flash").name == "flash"
 
 
 def test_packages_are_refused_for_a_reason_of_theirs():
@@ -161,12 +163,23 @@ def test_impossible_shapes_are_refused(heads, changes, message):
         AttentionShape(1, heads, 2, 5, 6, 8, **changes)
 
 
+def test_kernels_that_store_all_scores_are_spared_large_shapes(monkeypatch):
+    monkeypatch.setattr(attention, "LARGEST_SCORES", 2**10)
+    refused = choose(VISION, torch.float32, CPU).refused
+    assert refused["math"] == refused["products"] == "would store a matrix of 3.5e+03 scores"
+    assert choose(VISION, torch.float32, CPU, only="math").name == "math"
+
+
 def ignore_mask(query, key, value, mask=None, causal=False):
     return F.scaled_dot_product_attention(query, key, value)
 
 
 def lose_numbers(query, key, value, mask=None, causal=False):
     return torch.full_like(query, float("nan"))
+
+
+def raise_assertion(query, key, value, mask=None, causal=False):
+    raise AssertionError
 
 
 def fail(query, key, value, mask=None, causal=False):
@@ -179,6 +192,7 @@ def fail(query, key, value, mask=None, causal=False):
         (ignore_mask, "is wrong: error .* relative to float64"),
         (lose_numbers, "is wrong: error nan"),
         (fail, "^no kernel image for this device$"),
+        (raise_assertion, "AssertionError"),
     ],
 )
 def test_a_kernel_that_errs_is_not_chosen(monkeypatch, attend, reason):

@@ -29,7 +29,8 @@ from dm0_ros.engine.trials import first_line, time_fairly
 LARGEST_ERROR = {torch.float32: 2e-3, torch.bfloat16: 1e-2, torch.float16: 4e-3}
 """Relative to float64. Float32 has room for TF32, which is the caller's to allow."""
 CHECKED_ROWS = 64
-WARM_UPS = 2
+LARGEST_SCORES = 2**26
+"""Elements of the matrix of queries by keys, beyond which kernels that store it are not tried."""
 TIE = 1.05
 """Of candidates whose times differ by less, the first wins: two runs then rarely choose apart."""
 
@@ -82,7 +83,10 @@ def choose(
     refused: dict[str, str] = {}
     for name in CANDIDATES if only is None else [only]:
         action = partial(CANDIDATES[name], *inputs, causal=shape.causal)
-        reason = _find_obstacle(name, shape, dtype, device) or _try(action, rows, truth)
+        reason = _find_obstacle(name, shape, dtype, device)
+        if only is None and reason is None:
+            reason = _find_waste(name, shape, device)
+        reason = reason or _try(action, rows, truth)
         if reason is None:
             actions[name] = action
         else:
@@ -150,14 +154,23 @@ def _find_obstacle(
     return None
 
 
+def _find_waste(name: str, shape: AttentionShape, device: torch.device) -> str | None:
+    """Why a candidate that would run need not be timed."""
+    if name == "flash" and device.type == "cpu":
+        return "is what default takes on a CPU"
+    scores = shape.batch * shape.heads * shape.queries * shape.keys
+    if name in ("math", "products") and scores > LARGEST_SCORES:
+        return f"would store a matrix of {scores:.1e} scores"
+    return None
+
+
 def _try(action: Callable[[], Tensor], rows: Tensor, truth: Tensor) -> str | None:
-    """Why a candidate's answer cannot be used; its first calls are its warm-up too."""
+    """Why a candidate's answer cannot be used. cuDNN and others plan ahead in this first call."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")  # torch explains there why a kernel does not fit
         try:
-            for _ in range(WARM_UPS):
-                mixed = action()
-        except RuntimeError as error:
+            mixed = action()
+        except Exception as error:  # of whatever kind a package may raise: others can do the work
             return "; ".join([first_line(error), *(str(one.message) for one in said)])
     error = float((mixed[:, :, rows].double() - truth).norm() / truth.norm())
     limit = LARGEST_ERROR[mixed.dtype]
