@@ -18,7 +18,7 @@ def policy():
 
 
 def test_it_is_small_and_has_a_model_card():
-    folder = find_checkpoint("dm0-nano")
+    folder = find_checkpoint("dm0-nano").folder
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
     card = (folder / "README.md").read_text()
     assert "dm0 train nano-franka --seed 0" in card

@@ -191,14 +191,14 @@ def _check_robot(name: str) -> Finding:
 
 def _check_checkpoint(name: str, robot: str) -> Finding:
     from dm0_ros.policy.registry import find_checkpoint, load_policy
-    from dm0_ros.policy.settings import load_settings
     from dm0_ros.robots.loading import load_robot
 
-    folder = find_checkpoint(name)
+    checkpoint = find_checkpoint(name)
+    folder = checkpoint.folder
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     found = f"{folder}, {size / 1e6:.0f} MB"
     if size > _SMALL:
-        load_settings(folder).layout_of(load_robot(robot))
+        checkpoint.load_settings().layout_of(load_robot(robot))
         return Finding("checkpoint", State.GOOD, f"{found}, weights not read")
     load_policy(name, load_robot(robot))
     return Finding("checkpoint", State.GOOD, f"{found}, loads")

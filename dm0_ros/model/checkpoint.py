@@ -8,8 +8,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Container, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,18 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dm0_ros.errors import CheckpointError
-from dm0_ros.model.config import read_config
+from dm0_ros.model import hub
+from dm0_ros.model.headers import Stored, shorten
+from dm0_ros.model.survey import EMBEDDINGS, HEAD, INDEX, WEIGHTS, Survey, survey
 
 if TYPE_CHECKING:
     from dm0_ros.model.dm0 import DM0
-
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-
-# Public checkpoints hold these, and nothing here uses them: the language model's head is tied to
-# its embeddings, the expert's head is dead weight, and plain configs may come with progress heads.
-UNUSED = re.compile(
-    r"lm_head\.weight|model\.action_expert\.lm_head\.weight|model\.progress_(in|out)_proj\.\w+"
-)
 
 # Stay float32 when the rest is bfloat16 (facts: dm0_model.md, B.3).
 FLOAT32 = re.compile(
@@ -41,6 +34,10 @@ FLOAT32 = re.compile(
 
 DTYPES = (torch.float32, torch.bfloat16)
 
+# Bytes of a file that are mapped at a time. What is mapped and has been read counts as memory of
+# the process until it is unmapped; opening a file again costs a millisecond.
+_MAPPED = 32 * 2**20
+
 
 def load(
     kind: type[DM0],
@@ -49,35 +46,90 @@ def load(
     device: torch.device,
     progress: bool | None,
 ) -> DM0:
-    """Builds a `kind` from the folder `path`; see `DM0.from_pretrained`."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder: give the folder that holds config.json")
-    config = read_config(folder)
-    if progress is not None:
-        config = replace(config, progress=progress)
+    """Builds a `kind` from what `path` names; see `DM0.from_pretrained`."""
+    found = survey(hub.locate(path), kind, progress)
+    found.check()
+    model = found.model
     if dtype is None:
-        dtype = torch.bfloat16 if config.bf16 else torch.float32
+        dtype = torch.bfloat16 if found.config.bf16 else torch.float32
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype} is not supported: use float32 or bfloat16")
-    with torch.device("meta"):
-        model = kind(config)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found, extra = {}, []
-    for file, name, tensor in _tensors(folder, wanted):
-        if tensor is None:
-            extra.append(name)
-            continue
-        if tuple(tensor.shape) != wanted[name]:
-            raise CheckpointError(
-                f"{file}: {name} has shape {tuple(tensor.shape)}, config.json asks for "
-                f"{wanted[name]}; weights and config.json are not of the same model"
-            )
-        target = torch.float32 if FLOAT32.fullmatch(name) else dtype
-        found[name] = tensor.to(device, target)
-    _check_names(folder, wanted, found, extra)
-    model.load_state_dict(found, assign=True)
+    remarks = [*found.remarks, *_check_head(found)]
+    if found.extra:
+        remarks.append(f"unknown tensors are ignored: {shorten(found.extra)}")
+    for remark in remarks:
+        warnings.warn(f"{found.folder}: {remark}", stacklevel=3)
+    wanted = [found.stored[name] for name in model.state_dict()]
+    try:
+        values = _read(wanted, dtype, device)
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(
+            f"{found.folder} does not fit on {device}: {found.size / 1e9:.1f} GB of weights; free "
+            "memory there, or use dtype bfloat16"
+        ) from error
+    model.load_state_dict(values, assign=True)
     return model.eval()
+
+
+def _read(wanted: list[Stored], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The tensors in their final type and place. In host memory there is never a second copy."""
+    values = {}
+    for group in _group(wanted):
+        file = group[0].file
+        try:
+            with safe_open(file, framework="pt") as content:
+                for stored in group:
+                    name = stored.name
+                    target = torch.float32 if FLOAT32.fullmatch(name) else dtype
+                    values[name] = content.get_tensor(name).to(device, target, copy=True)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{file} is damaged or no safetensors file ({error}); copy it again"
+            ) from error
+    return values
+
+
+def _group(wanted: list[Stored]) -> Iterator[list[Stored]]:
+    """Neighbours in one file, `_MAPPED` bytes or one tensor at a time, in the file's order."""
+    group: list[Stored] = []
+    for stored in sorted(wanted, key=lambda item: (item.file, item.begin)):
+        size = sum(item.size for item in group) + stored.size
+        if group and (stored.file != group[0].file or size > _MAPPED):
+            yield group
+            group = []
+        group.append(stored)
+    if group:
+        yield group
+
+
+def _check_head(found: Survey) -> list[str]:
+    """A remark where the language model has a head of its own.
+
+    Its weights are those of the embeddings in every checkpoint known so far (facts: B.1, B.2), so
+    they are not kept twice.
+    """
+    head, embeddings = found.stored.get(HEAD), found.stored[EMBEDDINGS]
+    if head is None or _are_equal(head, embeddings):
+        return []
+    return [
+        f"{HEAD} is not equal to {EMBEDDINGS} and is ignored: actions are right, generated text "
+        "is not"
+    ]
+
+
+def _are_equal(one: Stored, other: Stored) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    rows = max(1, _MAPPED * one.shape[0] // max(one.size, 1))
+    return all(
+        torch.equal(_read_rows(one, start, rows), _read_rows(other, start, rows))
+        for start in range(0, one.shape[0], rows)
+    )
+
+
+def _read_rows(stored: Stored, start: int, rows: int) -> Tensor:
+    with safe_open(stored.file, framework="pt") as content:
+        return content.get_slice(stored.name)[start : start + rows]
 
 
 def save(model: DM0, path: str | PathLike[str]) -> None:
@@ -106,55 +158,3 @@ def _replace(target: Path, write: Callable[[str], object]) -> None:
         os.replace(part, target)
     finally:
         Path(part).unlink(missing_ok=True)
-
-
-def _tensors(folder: Path, wanted: Container[str]) -> Iterator[tuple[Path, str, Tensor | None]]:
-    """Each tensor of the folder: its file, its name, and, if it is wanted, its value."""
-    for file in _files(folder):
-        try:
-            with safe_open(file, framework="pt") as content:
-                names = content.keys()
-                for name in names:
-                    yield file, name, content.get_tensor(name) if name in wanted else None
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{file} is truncated or no safetensors file ({error}); copy it again"
-            ) from error
-
-
-def _files(folder: Path) -> list[Path]:
-    single, index = folder / WEIGHTS, folder / INDEX
-    if not index.is_file():
-        if single.is_file():
-            return [single]
-        raise CheckpointError(
-            f"{folder} holds neither {WEIGHTS} nor {INDEX}; weights of other formats "
-            "(pytorch_model.bin) are never read, because loading them can run code"
-        )
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is broken ({error!r}); copy it again") from error
-    for name in names:
-        if Path(name).name != name:
-            raise CheckpointError(f"{index} points outside its folder: {name!r}")
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name} is missing, but {INDEX} names it; copy it")
-    return [folder / name for name in names]
-
-
-def _check_names(folder: Path, wanted: dict, found: dict, extra: list[str]) -> None:
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise CheckpointError(
-            f"{folder} lacks {len(missing)} of the {len(wanted)} tensors that config.json asks "
-            f"for: {_some(missing)}"
-        )
-    unknown = [name for name in extra if not UNUSED.fullmatch(name)]
-    if unknown:
-        warnings.warn(f"{folder}: unknown tensors are ignored: {_some(unknown)}", stacklevel=4)
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

@@ -67,18 +67,22 @@ class DM0(nn.Module):
         device: torch.device | str = "cpu",
         progress: bool | None = None,
     ) -> DM0:
-        """Loads a checkpoint folder (config.json and safetensors, one file or shards).
+        """Loads a checkpoint: config.json and safetensors, one file or shards.
 
         Args:
-            path: the folder. dtype: float32, bfloat16, or None for what config.json's `bf16` says.
-                In bfloat16 the norms of the residual streams and the action heads stay float32,
-                as in the reference (facts: dm0_model.md, B.3).
+            path: a folder, a repository on the Hugging Face hub (OWNER/NAME), or a short name in
+                config/checkpoints.yaml, the last two also with @REVISION. What is not on this
+                machine yet is downloaded.
+            dtype: float32, bfloat16, or None for what config.json's `bf16` says. In bfloat16 the
+                norms of the residual streams and the action heads stay float32, as in the
+                reference (facts: dm0_model.md, B.3).
             device: where the weights go.
             progress: whether to build the progress head; None follows config.json. Generalist
                 checkpoints hold its weights though their config does not say so.
 
         Raises:
-            CheckpointError: the folder is incomplete, damaged or of another architecture.
+            CheckpointError: it cannot be had, is incomplete, damaged or of another architecture;
+                all faults are named at once.
         """
         return checkpoint.load(cls, path, dtype, torch.device(device), progress)
 

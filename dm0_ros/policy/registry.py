@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies by name: short names of shipped checkpoints, or the path of a checkpoint folder."""
+"""Policies by name: shipped or public checkpoints, or the path of a checkpoint folder."""
 
-import os
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dm0_ros.errors import CheckpointError, Dm0Error
+from dm0_ros.policy.catalogue import Entry, find_entry
 from dm0_ros.policy.protocol import Policy
+from dm0_ros.policy.settings import PolicySettings, load_settings
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.spec import RobotSpec
 
@@ -14,30 +18,75 @@ from dm0_ros.robots.spec import RobotSpec
 SHIPPED = {"dm0-nano": "nano-franka"}
 
 
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The folder of a shipped checkpoint by its short name, or the folder at that path.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder on this machine, and what config/checkpoints.yaml says of it."""
 
-    Raises `CheckpointError` that lists the known names.
+    folder: Path
+    entry: Entry | None = None  # where it was asked for by a name of that table
+
+    def load_settings(self) -> PolicySettings:
+        """The table's settings for a public checkpoint, else those of the folder's policy.yaml."""
+        if self.entry is None:
+            return load_settings(self.folder)
+        if self.entry.settings is None:
+            raise CheckpointError(
+                f"{self.entry.name} was trained for no robot: train it further, or choose one of "
+                "'dm0 checkpoint list' that names a robot"
+            )
+        return self.entry.settings
+
+
+def find_checkpoint(name_or_path: str | Path) -> Checkpoint:
+    """A folder, a shipped checkpoint, or a public one that has been downloaded.
+
+    Public ones go by the names of config/checkpoints.yaml (a generalist also as NAME:TASK) or
+    by repository id, each with or without @REVISION. Nothing is ever downloaded here: a robot that
+    starts does not wait for gigabytes. Raises `CheckpointError` with the remedy.
     """
-    if str(name_or_path) in SHIPPED:
-        folder = SHIPPED[str(name_or_path)]
+    name = str(name_or_path)
+    if name in SHIPPED:
         try:
-            return find_resource("checkpoints", folder)
+            return Checkpoint(find_resource("checkpoints", SHIPPED[name]))
         except Dm0Error as cause:
-            raise CheckpointError(f"{cause}; make it with 'dm0 train {folder}'") from cause
+            raise CheckpointError(f"{cause}; make it with 'dm0 train {SHIPPED[name]}'") from cause
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        return path
-    kind = "folder" if os.sep in str(name_or_path) else "checkpoint"
-    raise CheckpointError(
-        f"there is no {kind} '{name_or_path}'; give the path of a checkpoint folder, "
-        f"or one of these names: {', '.join(SHIPPED)}"
-    )
+        return Checkpoint(path)
+    if isinstance(name_or_path, Path) or path.is_absolute() or name.startswith((".", "~")):
+        raise CheckpointError(
+            f"there is no folder '{name_or_path}'; give the path of a checkpoint folder, or a name"
+        )
+    return _find_public(name)
+
+
+def _find_public(name: str) -> Checkpoint:
+    from dm0_ros.model import hub  # imports torch, which takes seconds
+
+    bare, at, revision = name.partition("@")
+    try:
+        entry = find_entry(bare)
+    except CheckpointError as cause:
+        if "/" not in bare:
+            raise CheckpointError(
+                f"{cause}, {', '.join(SHIPPED)} comes with the package, and the path of a "
+                "checkpoint folder will do"
+            ) from cause
+        entry = None
+    where = bare if entry is None else entry.repository
+    folder = hub.find_cached(hub.parse_name(where + at + revision))
+    if folder is None:
+        raise CheckpointError(
+            f"{name} is no folder, and not on this machine as a public checkpoint: type "
+            f"'dm0 checkpoint download {where + at + revision}'"
+        )
+    return Checkpoint(folder, entry)
 
 
 def load_policy(checkpoint: str | Path, robot: RobotSpec, **options: Any) -> Policy:
     """A policy for ``robot``; options are those of `Dm0Policy.from_checkpoint`."""
-    folder = find_checkpoint(checkpoint)
+    found = find_checkpoint(checkpoint)
+    settings = found.load_settings()
     from dm0_ros.policy.dm0_policy import Dm0Policy  # imports torch, which takes seconds
 
-    return Dm0Policy.from_checkpoint(folder, robot, **options)
+    return Dm0Policy.from_checkpoint(found.folder, robot, settings=settings, **options)

@@ -19,7 +19,7 @@ DEMO = (sys.executable, "-m", "dm0_ros.cli", "demo")
 def best_checkpoint(toy):
     """The shipped checkpoint where it is there, else one that plans nonsense."""
     try:
-        return str(find_checkpoint("dm0-nano"))
+        return str(find_checkpoint("dm0-nano").folder)
     except Dm0Error:
         return str(toy)
 
