@@ -30,8 +30,10 @@ class CountingPreparer(FramePreparer):
         return self.gather(frames)
 
 
-def make_engine(model, capture=None, **options):
-    return Engine(model, EngineOptions(**options), CountingPreparer(), capture)
+def make_engine(model, capture=None, text_bucket=16, **options):
+    return Engine(
+        model, EngineOptions(text_bucket=text_bucket, **options), CountingPreparer(), capture
+    )
 
 
 def make_request(seed=0, views=2, text=7, progress=None, sizes=((SIZE, SIZE),)):
@@ -143,6 +145,18 @@ def test_prefixes_of_one_length_with_more_or_fewer_views_are_kept_apart(capture)
     engine = make_engine(model, capture, text_bucket=1)
     for views, text in ((1, 8), (2, 7), (1, 8)):
         request = make_request(views=views, text=text)
+        assert_same(engine.infer([request])[0], answer_eagerly(model, request))
+
+
+def test_more_texts_are_compiled_than_torch_does_unasked(monkeypatch):
+    plain = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda f, mode, **rest: plain(f, backend="eager", **rest)
+    )
+    model = small_model()
+    engine = make_engine(model, text_bucket=1, compiled=True)
+    for text in range(1, 12):
+        request = make_request(text=text)
         assert_same(engine.infer([request])[0], answer_eagerly(model, request))
 
 

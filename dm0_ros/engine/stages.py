@@ -22,6 +22,9 @@ from dm0_ros.engine.weights import fuse_flow, fuse_prefix, fuse_vision
 from dm0_ros.engine.workspace import Workspace
 from dm0_ros.model import DM0
 
+COMPILED_SHAPES = 64
+"""Numbers of views, lengths of text and sizes of batches, all combinations of them together."""
+
 
 class Stages:
     """Fused weights, and the functions over them."""
@@ -137,7 +140,10 @@ class Stages:
 
 
 def compile_layer(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compiled once for all layers of a kind, since they have one shape."""
+    """Compiled once for all layers of a kind, since they have one shape; again for each new one."""
+    # Beyond torch's own limit of eight, a call with another shape fails instead of compiling it.
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, COMPILED_SHAPES)
     return torch.compile(
         function, mode="max-autotune-no-cudagraphs", fullgraph=True, dynamic=False
     )
