@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from dm0_ros.engine import EngineOptions
 from dm0_ros.errors import (
     CheckpointError,
     InstructionError,
@@ -56,7 +57,7 @@ def test_plan_is_what_the_network_gives_step_by_step(tiny_checkpoint):
     observation = observe()
     model = DM0.from_pretrained(tiny_checkpoint)
     views = torch.zeros(1, 3, 3, 56, 56)
-    policy = load_policy(tiny_checkpoint, ROBOT, steps=4, seed=7)
+    policy = load_policy(tiny_checkpoint, ROBOT, options=EngineOptions(steps=4), seed=7)
     small = {slot: picture[:56, :56].copy() for slot, picture in observation.pictures.items()}
     for index, slot in ((0, "right_hand"), (2, "left_hand")):
         views[0, index] = torch.from_numpy(small[slot] / 127.5 - 1.0).permute(2, 0, 1)
@@ -176,7 +177,7 @@ def test_output_that_is_not_finite_is_refused(tiny_checkpoint):
         model.model.action_out_proj.bias[1] = float("inf")
     model.save_pretrained(tiny_checkpoint)
     with pytest.raises(PlanError, match="NaN or infinite set-points for fr3_joint2; load it"):
-        load_policy(tiny_checkpoint, ROBOT, steps=1).infer(observe())
+        load_policy(tiny_checkpoint, ROBOT, options=EngineOptions(steps=1)).infer(observe())
 
 
 def test_gripper_rule_and_limits_come_last(tiny_checkpoint):

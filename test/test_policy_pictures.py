@@ -11,8 +11,8 @@ from dm0_ros.errors import ObservationError
 from dm0_ros.policy.pictures import (
     PadColour,
     PixelScale,
+    check_pictures,
     prepare_picture,
-    stack_pictures,
 )
 
 
@@ -66,26 +66,9 @@ def test_any_picture_fits(height, width, seed):
     assert np.abs(prepared).max() <= 1.0
 
 
-def test_views_come_in_slot_order_and_masked_ones_stay_empty():
-    pictures = {
-        slot: np.full((8, 8, 3), level, np.uint8)
-        for slot, level in {"left": 255, "high": 0, "spare": 255}.items()
-    }
-    views, there = stack_pictures(pictures, ("high", "left", "spare"), 8, masked={"spare"})
-    assert there.tolist() == [True, True, False]
-    assert views[:, 0, 0, 0].tolist() == [-1.0, 1.0, 0.0]
-
-
-def test_a_masked_hole_in_the_middle_keeps_later_slots_in_place():
-    pictures = {"left": np.full((8, 8, 3), 255, np.uint8)}
-    views, there = stack_pictures(pictures, ("spare", "left"), 8, masked={"spare"})
-    assert there.tolist() == [False, True]
-    assert views[1].min() == 1.0
-
-
 def test_missing_slot_is_named():
     with pytest.raises(ObservationError, match="no picture for camera slot 'left'; got high"):
-        stack_pictures({"high": random_picture(8, 8)}, ("high", "left"), 8)
+        check_pictures({"high": random_picture(8, 8)}, ("high", "left"))
 
 
 @pytest.mark.parametrize(
@@ -105,4 +88,4 @@ def test_missing_slot_is_named():
 )
 def test_malformed_picture_is_named(picture, message):
     with pytest.raises(ObservationError, match=message):
-        stack_pictures({"high": picture}, ("high",), 8)
+        check_pictures({"high": picture}, ("high",))

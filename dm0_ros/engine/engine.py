@@ -16,7 +16,7 @@ import torch
 from dm0_ros.engine.frames import FramePreparer
 from dm0_ros.engine.graphs import Action, Capture, CudaCapture, Graphs, run_directly
 from dm0_ros.engine.intake import Sizes
-from dm0_ros.engine.options import EngineOptions
+from dm0_ros.engine.options import GRAPH_BUCKET, EngineOptions
 from dm0_ros.engine.request import Reasoning, Request, Result, check_requests
 from dm0_ros.engine.stages import Stages
 from dm0_ros.engine.timing import Stopwatch, Timing
@@ -43,6 +43,9 @@ class Engine:
         self.options = options
         self.device = model.device
         self.timing: Timing | None = None
+        self.text_bucket = options.text_bucket or (
+            GRAPH_BUCKET if self.device.type == "cuda" else 1
+        )
         self._stages = Stages(model, options, preparer)
         self._spaces: dict[tuple[int, int], Workspace] = {}
         if capture is None:
@@ -92,7 +95,12 @@ class Engine:
                 changed = [255 - frame for frame in request.frames[kept:]]
                 request = replace(request, frames=(*request.frames[:kept], *changed))
                 self.infer([request], reasoning)
-        self._spaces[1, len(sizes)].intake.forget()
+        self.forget()
+
+    def forget(self) -> None:
+        """Reuses nothing of earlier calls: the next answers are those of a new engine."""
+        for space in self._spaces.values():
+            space.intake.forget()
 
     def describe(self) -> dict:
         """What was chosen for this machine, and how many graphs were captured."""
@@ -123,12 +131,14 @@ class Engine:
         lengths = [len(r.token_ids) + len(t) for r, t in zip(requests, texts, strict=True)]
         watch.mark()
         begin = space.seen.shape[1] + self._bucket(max(lengths))
-        padded = batch > 1 or self.options.text_bucket > 1
+        padded = batch > 1 or self.text_bucket > 1
         self._graphs.run(("flow", batch, views, begin), lambda: self._flow(space, begin, padded))
         watch.mark()
         space.answer.download()
         watch.mark()
         self.timing = Timing(*watch.read())
+        if reasoning is None:
+            self.timing = replace(self.timing, reasoning=0.0)
         if not np.isfinite(space.answer.host).all():
             space.clear()
         return space.results(texts, self.config.progress)
@@ -190,7 +200,7 @@ class Engine:
         return action
 
     def _bucket(self, tokens: int) -> int:
-        step = self.options.text_bucket
+        step = self.text_bucket
         return -(-tokens // step) * step
 
     def _space(self, batch: int, views: int) -> Workspace:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from dm0_ros.errors import Dm0Error
 
+GRAPH_BUCKET = 16
+"""Text is padded to a multiple of this where each length costs a capture."""
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -14,7 +17,7 @@ class EngineOptions:
 
     steps: int = 10  # of the Euler integration
     text_limit: int = 256  # tokens of prompt and generated text together
-    text_bucket: int = 16  # text is padded to a multiple: one captured graph serves them all
+    text_bucket: int | None = None  # text is padded to a multiple, which one graph then serves
     reuse: bool = True  # the keys and values of leading views that did not change
     graphs: bool = True  # CUDA graphs, on devices that have them
     compiled: bool = False  # torch.compile of each kind of layer; takes minutes at load
@@ -26,10 +29,11 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         for name in ("steps", "text_limit", "text_bucket"):
-            if getattr(self, name) < 1:
-                raise Dm0Error(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.text_limit % self.text_bucket:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise Dm0Error(f"{name} is {value}; it must be at least 1")
+        if self.text_limit % (self.text_bucket or GRAPH_BUCKET):
             raise Dm0Error(
                 f"text_limit {self.text_limit} must be a multiple of text_bucket "
-                f"{self.text_bucket}"
+                f"{self.text_bucket or GRAPH_BUCKET}"
             )

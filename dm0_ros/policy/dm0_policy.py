@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from dm0_ros.engine import Engine, EngineOptions, FramePreparer, Request
 from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
-from dm0_ros.model import DM0, PrefixCache
+from dm0_ros.model import DM0
 from dm0_ros.model.config import read_config
 from dm0_ros.policy.actions import clip_columns, decode_actions, settle_grippers
 from dm0_ros.policy.normalisation import NormStats, load_stats
 from dm0_ros.policy.observation import check_observation
-from dm0_ros.policy.pictures import stack_pictures
+from dm0_ros.policy.pictures import MEAN_AND_DEVIATION, PAD_LEVELS
 from dm0_ros.policy.progress import ProgressTracker
 from dm0_ros.policy.prompt import encode_prompt
 from dm0_ros.policy.protocol import Latency, Observation, Plan, PolicySpec
@@ -33,7 +34,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Dm0Parts:
     """What a checkpoint folder holds, loaded and checked against each other and the robot."""
 
-    model: DM0
+    engine: Engine
     tokenizer: Tokenizer
     stats: NormStats
     settings: PolicySettings
@@ -43,12 +44,10 @@ class Dm0Parts:
 class Dm0Policy:
     """The `Policy` protocol over a DM0 checkpoint. Not thread-safe: one caller at a time."""
 
-    def __init__(self, parts: Dm0Parts, steps: int = 10, seed: int = 0) -> None:
-        """``steps`` of the flow's Euler integration; ``seed`` of the noise it starts from."""
-        if steps < 1:
-            raise Dm0Error(f"steps is {steps}; the flow needs at least 1, DM0's default is 10")
+    def __init__(self, parts: Dm0Parts, seed: int = 0) -> None:
+        """``seed`` of the noise that the flow starts from."""
         self._parts = parts
-        self._steps = steps
+        self._engine = parts.engine
         self._seed = seed
         settings, columns = parts.settings, parts.layout.columns
         self.spec = PolicySpec(
@@ -57,12 +56,13 @@ class Dm0Policy:
             state_names=columns,
             action_names=columns,
             space=parts.layout.space,
-            horizon=parts.model.config.chunk_size,
+            horizon=self._engine.config.chunk_size,
             step=settings.step,
         )
         # On the CPU, so that a seed means the same noise on every device.
         self._generator = torch.Generator("cpu")
         self._progress = ProgressTracker(self.spec.horizon, self.spec.step)
+        self._ready_sizes: set[tuple] = set()
         self.reset()
 
     @classmethod
@@ -72,25 +72,33 @@ class Dm0Policy:
         robot: RobotSpec,
         device: str = "cpu",
         dtype: str | None = None,
-        steps: int = 10,
+        options: EngineOptions | None = None,
         seed: int = 0,
         settings: PolicySettings | None = None,
     ) -> Dm0Policy:
         """Load a checkpoint folder for a robot; see `load_parts` for what is checked."""
-        return cls(load_parts(path, robot, device, dtype, settings), steps, seed)
+        return cls(load_parts(path, robot, device, dtype, options, settings), seed)
 
     def reset(self) -> None:
         """Start a new task: progress 0, and the noise from its seed again."""
         self._generator.manual_seed(self._seed)
         self._progress.reset()
+        self._engine.forget()
 
     def check_instruction(self, instruction: str) -> None:
         """Raise `InstructionError` where the instruction is empty or too long for the network."""
         encode_prompt(self._parts.tokenizer, instruction, self._parts.settings.max_text_tokens)
 
     def warm_up(self) -> Latency:
-        """One inference on grey pictures, so that the first real one is as fast as the rest."""
-        size = self._parts.model.config.vision.image_size
+        """Prepare for every length of instruction, so that the first plan is as fast as the rest.
+
+        The size of the cameras' pictures is not known yet: what depends on it is prepared by the
+        first `infer`, while the arm still rests.
+        """
+        size = self._engine.config.vision.image_size
+        limit, step = self._parts.settings.max_text_tokens, self._engine.text_bucket
+        texts = range(step, limit + step, step) if step > 1 else [limit]
+        self._prepare(((size, size),) * len(self.spec.camera_slots), texts)
         grey = np.full((size, size, 3), 127, np.uint8)
         plan = self.infer(
             Observation(
@@ -103,7 +111,6 @@ class Dm0Policy:
         self.reset()
         return plan.latency
 
-    @torch.inference_mode()
     def infer(self, observation: Observation, prefix: np.ndarray | None = None) -> Plan:
         """Plan for one observation; ``prefix`` is not used (`PolicySpec.needs_prefix`).
 
@@ -113,58 +120,52 @@ class Dm0Policy:
         begin = time.perf_counter()
         check_observation(observation, self.spec)
         progress = self._progress.update(observation.stamp)
-        inputs = self._prepare(observation)
-        prepared = self._now()
-        cache = self._parts.model.encode_prefix(*inputs)
-        encoded = self._now()
-        columns, predicted = self._integrate(cache, progress)
-        values = self._decode(columns, observation.state)
-        latency = Latency(
-            preprocessing=1e3 * (prepared - begin),
-            prefix=1e3 * (encoded - prepared),
-            reasoning=0.0,
-            flow=1e3 * (time.perf_counter() - encoded),
-        )
-        if predicted is not None:
-            self._progress.predict(observation.stamp, progress, predicted)
+        request = self._request(observation, progress)
+        self._prepare(tuple(frame.shape[:2] for frame in request.frames), [1])
+        result = self._engine.infer([request])[0]
+        values = self._decode(result.actions, observation.state)
+        if result.progress is not None:
+            self._progress.predict(observation.stamp, progress, result.progress)
         return Plan(
             start=observation.stamp,
             step=self.spec.step,
             space=self.spec.space,
             names=self.spec.action_names,
             values=values,
-            progress=math.nan if predicted is None else progress,
-            latency=latency,
+            progress=math.nan if result.progress is None else progress,
+            latency=self._latency(1e3 * (time.perf_counter() - begin)),
         )
 
-    def _prepare(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        parts = self._parts
-        settings, device = parts.settings, parts.model.device
-        views, there = stack_pictures(
-            observation.pictures,
-            settings.camera_slots,
-            parts.model.config.vision.image_size,
-            settings.masked_slots,
-            settings.pad_colour,
-            settings.pixel_scale,
-        )
+    def _request(self, observation: Observation, progress: float) -> Request:
+        parts, config = self._parts, self._engine.config
         ids, mask = encode_prompt(
-            parts.tokenizer, observation.instruction, settings.max_text_tokens
+            parts.tokenizer, observation.instruction, parts.settings.max_text_tokens
         )
-        arrays = (views, there, ids, mask)
-        images, *rest = (torch.from_numpy(array)[None].to(device) for array in arrays)
-        return images, *rest
+        noise = torch.randn(config.chunk_size, config.action_dim, generator=self._generator)
+        return Request(
+            frames=tuple(observation.pictures[slot] for slot in self.spec.camera_slots),
+            token_ids=ids[mask],
+            noise=noise.numpy(),
+            progress=progress if config.progress else None,
+        )
 
-    def _integrate(self, cache: PrefixCache, progress: float) -> tuple[np.ndarray, float | None]:
-        config, device = self._parts.model.config, self._parts.model.device
-        shape = (1, config.chunk_size, config.action_dim)
-        noise = torch.randn(shape, generator=self._generator).to(device)
-        if not config.progress:
-            columns = self._parts.model.integrate(cache, noise, self._steps)
-            return columns[0].float().cpu().numpy(), None
-        given = torch.full((1, 1, 1), progress, device=device)
-        columns, predicted = self._parts.model.integrate(cache, noise, self._steps, given)
-        return columns[0].float().cpu().numpy(), float(predicted)
+    def _prepare(self, sizes: tuple, texts: Sequence[int]) -> None:
+        """Captures what depends on the sizes of pictures, on devices that capture."""
+        if sizes not in self._ready_sizes:
+            self._ready_sizes.add(sizes)
+            if self._engine.device.type == "cuda":
+                self._engine.warm_up(sizes, texts)
+
+    def _latency(self, total: float) -> Latency:
+        """What the network's stages took, and the rest of `total` ms as preparation."""
+        timing = self._engine.timing
+        prefix, flow = timing.vision + timing.prefix, timing.flow + timing.download
+        return Latency(
+            preprocessing=total - prefix - timing.reasoning - flow,
+            prefix=prefix,
+            reasoning=timing.reasoning,
+            flow=flow,
+        )
 
     def _decode(self, columns: np.ndarray, state: np.ndarray) -> np.ndarray:
         parts, names = self._parts, self.spec.action_names
@@ -182,17 +183,13 @@ class Dm0Policy:
             values = settle_grippers(values, parts.layout, parts.settings.gripper)
         return clip_columns(values, parts.settings.clip) if parts.settings.clip else values
 
-    def _now(self) -> float:
-        if self._parts.model.device.type == "cuda":
-            torch.cuda.synchronize(self._parts.model.device)
-        return time.perf_counter()
-
 
 def load_parts(
     path: str | Path,
     robot: RobotSpec,
     device: str = "cpu",
     dtype: str | None = None,
+    options: EngineOptions | None = None,
     settings: PolicySettings | None = None,
 ) -> Dm0Parts:
     """Load what lies in a checkpoint folder. The weights come last: they may take minutes.
@@ -223,7 +220,13 @@ def load_parts(
     stats = load_stats(folder, width=config.action_dim)
     _check_columns(folder, stats, layout, config.action_dim)
     model = DM0.from_pretrained(folder, dtype=precision, device=target, progress=settings.progress)
-    return Dm0Parts(model, tokenizer, stats, settings, layout)
+    preparer = FramePreparer(
+        config.vision.image_size,
+        PAD_LEVELS[settings.pad_colour],
+        *MEAN_AND_DEVIATION[settings.pixel_scale],
+    )
+    engine = Engine(model, options or EngineOptions(), preparer)
+    return Dm0Parts(engine, tokenizer, stats, settings, layout)
 
 
 def _check_columns(folder: Path, stats: NormStats, layout: Layout, width: int) -> None:

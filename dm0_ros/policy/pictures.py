@@ -5,7 +5,7 @@ The numbers follow the SigLIP preprocessing that DM0's published checkpoints wer
 bicubic with antialiasing on 8-bit pixels, then (x / 255 - 0.5) / 0.5.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import numpy as np
@@ -28,8 +28,8 @@ class PixelScale(str, Enum):
     CLIP = "clip"
 
 
-_PAD_VALUES = {PadColour.GREY: 127, PadColour.BLACK: 0}
-_MEAN_AND_DEVIATION = {
+PAD_LEVELS = {PadColour.GREY: 127, PadColour.BLACK: 0}
+MEAN_AND_DEVIATION = {
     PixelScale.HALF: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     # Published with CLIP (Radford et al., 2021); some DM0 ports use them.
     PixelScale.CLIP: (
@@ -58,35 +58,16 @@ def prepare_picture(
 ) -> np.ndarray:
     """One picture (height, width, 3) uint8 RGB as (3, size, size) float32, [-1, 1] with HALF.
 
+    `engine.FramePreparer` makes the same of many on any device.
+
     A picture that is not square is padded evenly on both sides first, so nothing is cut off.
     """
-    image = Image.fromarray(_pad_to_square(picture, _PAD_VALUES[pad]))
+    image = Image.fromarray(_pad_to_square(picture, PAD_LEVELS[pad]))
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
-    mean, deviation = (np.array(row, np.float32) for row in _MEAN_AND_DEVIATION[scale])
+    mean, deviation = (np.array(row, np.float32) for row in MEAN_AND_DEVIATION[scale])
     return np.ascontiguousarray(((pixels - mean) / deviation).transpose(2, 0, 1))
-
-
-def stack_pictures(
-    pictures: Mapping[str, np.ndarray],
-    slots: Sequence[str],
-    size: int,
-    masked: Collection[str] = (),
-    pad: PadColour = PadColour.GREY,
-    scale: PixelScale = PixelScale.HALF,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Views (V, 3, size, size) float32 in slot order, and the mask (V,) of those that are there.
-
-    Slots in ``masked`` are zero and masked even when a picture is given: the network never saw
-    them. Raises `ObservationError` that names the slot where a picture is absent or malformed.
-    """
-    views = np.zeros((len(slots), 3, size, size), np.float32)
-    there = np.array([slot not in masked for slot in slots], dtype=bool)
-    check_pictures(pictures, [slot for slot in slots if slot not in masked])
-    for index in np.flatnonzero(there):
-        views[index] = prepare_picture(pictures[slots[index]], size, pad, scale)
-    return views, there
 
 
 def _check_picture(picture: object, slot: str) -> None:
