@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -93,6 +94,8 @@ def fetch(repository: Repository) -> Path:
     try:
         return _snapshot(repository)
     except errors.LocalEntryNotFoundError as error:
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise CheckpointError(_describe(repository, error.__cause__)) from error
         raise CheckpointError(
             f"{repository} is not on this machine, and the hub cannot be reached ({_first(error)})"
             ": connect to the network, unset HF_HUB_OFFLINE, or copy the folder of a machine that "
@@ -112,6 +115,15 @@ def fetch(repository: Repository) -> Path:
 def _snapshot(repository: Repository, **options: Any) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        """Draws on a terminal only; the client's bar of files would go into logs, too."""
+
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            if not sys.stderr.isatty():
+                settings["disable"] = True
+            super().__init__(*arguments, **settings)
 
     try:
         folder = snapshot_download(
@@ -121,6 +133,7 @@ def _snapshot(repository: Repository, **options: Any) -> Path:
             ignore_patterns=["*/*"],
             # False, not None: the client would go on to look for a token in files
             token=os.environ.get("HF_TOKEN") or False,
+            tqdm_class=Bar,
             **options,
         )
     except HFValidationError as error:

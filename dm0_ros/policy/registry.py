@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dm0_ros.errors import CheckpointError, Dm0Error
 from dm0_ros.policy.catalogue import Entry, find_entry
@@ -13,6 +13,9 @@ from dm0_ros.policy.protocol import Policy
 from dm0_ros.policy.settings import PolicySettings, load_settings
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.spec import RobotSpec
+
+if TYPE_CHECKING:
+    from dm0_ros.model.hub import Repository
 
 # Short name -> folder in checkpoints/.
 SHIPPED = {"dm0-nano": "nano-franka"}
@@ -60,7 +63,11 @@ def find_checkpoint(name_or_path: str | Path) -> Checkpoint:
     return _find_public(name)
 
 
-def _find_public(name: str) -> Checkpoint:
+def parse_public(name: str) -> tuple[Entry | None, Repository]:
+    """The entry and the repository of a public checkpoint's name; see `find_checkpoint`.
+
+    The entry is None for a repository that config/checkpoints.yaml does not list.
+    """
     from dm0_ros.model import hub  # imports torch, which takes seconds
 
     bare, at, revision = name.partition("@")
@@ -73,12 +80,18 @@ def _find_public(name: str) -> Checkpoint:
                 "checkpoint folder will do"
             ) from cause
         entry = None
-    where = bare if entry is None else entry.repository
-    folder = hub.find_cached(hub.parse_name(where + at + revision))
+    return entry, hub.parse_name((bare if entry is None else entry.repository) + at + revision)
+
+
+def _find_public(name: str) -> Checkpoint:
+    from dm0_ros.model import hub
+
+    entry, repository = parse_public(name)
+    folder = hub.find_cached(repository)
     if folder is None:
         raise CheckpointError(
             f"{name} is no folder, and not on this machine as a public checkpoint: type "
-            f"'dm0 checkpoint download {where + at + revision}'"
+            f"'dm0 checkpoint download {repository}'"
         )
     return Checkpoint(folder, entry)
 
