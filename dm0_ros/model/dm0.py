@@ -22,7 +22,7 @@ from dm0_ros.model.config import DM0Config
 from dm0_ros.model.initialise import initialise
 from dm0_ros.model.inputs import check_flow, check_inputs, check_progress
 from dm0_ros.model.precision import rounds_rope
-from dm0_ros.model.prefix import PrefixCache, compact, key_mask
+from dm0_ros.model.prefix import PrefixCache, make_cache, order_valid, pick
 from dm0_ros.model.rotary import Rope, sequence_table
 from dm0_ros.model.transformer import Decoder
 from dm0_ros.model.vision import VisionTower
@@ -128,18 +128,12 @@ class DM0(nn.Module):
         seen = seen.flatten(1, 2).repeat_interleave(texts, 0)
         there = image_masks.repeat_interleave(count, 1).repeat_interleave(texts, 0)
         valid = torch.cat((there, token_mask), 1)
-        x, lengths = compact(torch.cat((seen, text), 1), valid)
+        order, lengths = order_valid(valid)
+        x = pick(torch.cat((seen, text), 1), order)
         longest, following = x.shape[1], self.config.chunk_size + 1
-        cos, sin = self._rope(longest + following, x)
+        cos, sin = table = self.rope_table(longest + following, x)
         layers, hidden = self.model.llm.encode(x, (cos[:longest], sin[:longest]), want_hidden)
-        places = lengths[:, None] + torch.arange(following, device=lengths.device)
-        return PrefixCache(
-            layers=layers,
-            lengths=lengths,
-            rope=(cos[places][:, None], sin[places][:, None]),
-            mask=key_mask(lengths, longest, following),
-            hidden=hidden,
-        )
+        return make_cache(layers, lengths, table, following, hidden)
 
     def velocity(
         self, cache: PrefixCache, x_t: Tensor, time: Tensor, progress: Tensor | None = None
@@ -280,8 +274,8 @@ class DM0(nn.Module):
         velocity = net.action_out_proj(out[:, -self.config.chunk_size :])
         return velocity, None if progress is None else net.progress_out_proj(out[:, :1])
 
-    def _rope(self, length: int, like: Tensor) -> Rope:
-        """The first `length` rows at least, in the dtype of the matrices, on their device."""
+    def rope_table(self, length: int, like: Tensor) -> Rope:
+        """At least `length` rows of the streams' table, in dtype and on the device of `like`."""
         kept = self._table
         if (
             kept is None

@@ -61,19 +61,43 @@ class PrefixCache:
         return self.mask[..., : self.layers[0][0].shape[2] + count]
 
 
-def compact(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves the valid tokens of each sample to the front and cuts off what no sample needs.
+def make_cache(
+    layers: list[KeysValues], lengths: Tensor, table: Rope, following: int, hidden: Tensor | None
+) -> PrefixCache:
+    """A cache, ready for `following` tokens after it; `table` must reach that far."""
+    longest = layers[0][0].shape[2]
+    places = places_after(lengths, following)
+    return PrefixCache(
+        layers=layers,
+        lengths=lengths,
+        rope=rope_at(table, places),
+        mask=key_mask(lengths, longest, following),
+        hidden=hidden,
+    )
 
-    Args:
-        tokens: (B, L, hidden). valid: bool (B, L).
 
-    Returns:
-        (B, S, hidden) with S the largest number of valid tokens, and those numbers (B,).
+def places_after(lengths: Tensor, count: int) -> Tensor:
+    """Positions of `count` tokens that follow `lengths` valid ones: (B, count)."""
+    return lengths[:, None] + torch.arange(count, device=lengths.device)
+
+
+def rope_at(table: Rope, places: Tensor) -> Rope:
+    """Rows (B, n) of a table, to turn queries and keys (B, heads, n, d)."""
+    return table[0][places][:, None], table[1][places][:, None]
+
+
+def order_valid(valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the valid tokens of each sample are, in their order, then as much of the others as
+    the longest sample needs: (B, S). And how many are valid: (B,). `valid` is bool (B, L).
     """
     lengths = valid.sum(1)
-    longest = int(lengths.max())
-    order = torch.argsort(~valid, dim=1, stable=True)[:, :longest]
-    return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1])), lengths
+    return torch.argsort(~valid, dim=1, stable=True)[:, : int(lengths.max())], lengths
+
+
+def pick(x: Tensor, order: Tensor) -> Tensor:
+    """Rows `order` (B, S) of the last axis but one of x (B, ..., L, width)."""
+    places = order.view(len(x), *[1] * (x.ndim - 3), -1, 1)
+    return x.gather(-2, places.expand(*x.shape[:-2], -1, x.shape[-1]))
 
 
 def key_mask(lengths: Tensor, longest: int, following: int) -> Tensor | None:

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text out of the language model, kept in the cache that the action expert then sees.
+
+The plain form of it, which faster ones are held against (facts: dm0_model.md, D.5). A prompt for
+an answer ends with the cue `ASSISTANT: `; for actions alone there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dm0_ros.errors import ObservationError
+from dm0_ros.model.dm0 import DM0
+from dm0_ros.model.prefix import (
+    PrefixCache,
+    make_cache,
+    order_valid,
+    pick,
+    places_after,
+    rope_at,
+)
+
+
+@torch.no_grad()
+def generate(
+    model: DM0, cache: PrefixCache, limit: int, stop_ids: Collection[int]
+) -> tuple[list[list[int]], PrefixCache]:
+    """The likeliest continuation of each observation, token by token.
+
+    Args:
+        cache: of B observations, encoded with `want_hidden`. It stays as it was.
+        limit: of tokens. stop_ids: any of these ends a text, and is neither part of it nor read.
+
+    Returns:
+        Token ids of each observation, and the cache that holds them.
+    """
+    texts: list[list[int]] = [[] for _ in range(len(cache))]
+    stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=cache.lengths.device)
+    talking = torch.ones(len(cache), dtype=torch.bool, device=cache.lengths.device)
+    for _ in range(limit):
+        tokens = predict_token(model, cache).argmax(-1)
+        talking &= ~torch.isin(tokens, stops)
+        if not bool(talking.any()):
+            break
+        for text, token, more in zip(texts, tokens.tolist(), talking.tolist(), strict=True):
+            text.extend([token] * more)
+        cache = read_on(model, cache, tokens[:, None], talking.long())
+    return texts, cache
+
+
+@torch.no_grad()
+def predict_token(model: DM0, cache: PrefixCache) -> Tensor:
+    """Logits of the token that follows each observation, (B, vocabulary) float32.
+
+    The head is tied to the embeddings. It is applied in float32 whatever the matrices have: in
+    bfloat16, logits around 20 would be rounded to eighths, and several tokens be the likeliest.
+
+    Raises:
+        ValueError: the cache was encoded without `want_hidden`.
+    """
+    if cache.hidden is None:
+        raise ValueError("text needs the prefix's hidden states: encode it with want_hidden=True")
+    each = torch.arange(len(cache), device=cache.lengths.device)
+    last = cache.hidden[each, cache.lengths - 1]
+    return F.linear(last.float(), model.model.llm.embed_tokens.weight.float())
+
+
+@torch.no_grad()
+def read_on(
+    model: DM0, cache: PrefixCache, token_ids: Tensor, counts: Tensor | None = None
+) -> PrefixCache:
+    """The cache as if the text of each observation had gone on with these tokens.
+
+    Args:
+        cache: of B observations. It stays as it was.
+        token_ids: (B, n). counts: how many of them each observation reads, (B,), from the first
+            on; None: all.
+
+    Returns:
+        A cache of the longer texts; with hidden states where `cache` has them.
+
+    Raises:
+        ObservationError: the ids do not fit the cache or the network.
+    """
+    _check_tokens(model, cache, token_ids)
+    llm, count = model.model.llm, token_ids.shape[1]
+    x = llm.embed_tokens(token_ids)
+    longest, following = cache.layers[0][0].shape[2], model.config.chunk_size + 1
+    table = model.rope_table(longest + count + following, x)
+    rope = rope_at(table, places_after(cache.lengths, count))
+    place = torch.arange(longest, device=x.device)
+    old = place < cache.lengths[:, None]
+    new = torch.ones(count, count, dtype=torch.bool, device=x.device).tril()
+    mask = torch.cat((old[:, None].expand(-1, count, -1), new.expand(len(x), -1, -1)), 2)
+    if counts is None:
+        counts = torch.full_like(cache.lengths, count)
+    valid = torch.cat((old, place.new_tensor(range(count)) < counts[:, None]), 1)
+    order, lengths = order_valid(valid)
+    layers = []
+    for layer, past in zip(llm.layers, cache.layers, strict=True):
+        x, own = layer(x, rope, past, mask[:, None])
+        pairs = zip(past, own, strict=True)
+        layers.append(tuple(pick(torch.cat(pair, 2), order) for pair in pairs))
+    hidden = cache.hidden
+    if hidden is not None:
+        hidden = pick(torch.cat((hidden, llm.norm(x)), 1), order)
+    return make_cache(layers, lengths, table, following, hidden)
+
+
+def _check_tokens(model: DM0, cache: PrefixCache, token_ids: Tensor) -> None:
+    if token_ids.ndim != 2 or len(token_ids) != len(cache):
+        raise ObservationError(
+            f"token_ids have shape {tuple(token_ids.shape)}; it must be ({len(cache)}, n)"
+        )
+    vocabulary = model.config.llm.vocab_size
+    if token_ids.numel() and not 0 <= int(token_ids.min()) <= int(token_ids.max()) < vocabulary:
+        raise ObservationError(
+            f"token ids must lie in 0 to {vocabulary - 1}: use the checkpoint's own tokenizer"
+        )
