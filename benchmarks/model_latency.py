@@ -14,6 +14,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from support.latency_report import LatencyReport, compare_to_reference
 from support.networks import cast, load_network
 from support.record import make_parser
 from support.setting import MATRICES, Setting, add_floors, ask_oracle, measure
+from support.speech import measure_speech
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.model import DM0
@@ -55,7 +57,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--dtype", nargs="+", choices=sorted(MATRICES))
     add("--batch", type=int, nargs="+", default=[1], help="robots in one call")
     add("--variants", nargs="+", choices=sorted(VARIANTS), default=["best"])
+    add("--still", type=int, nargs="+", default=[0], help="first views that never change")
     add("--text", type=int, help="tokens of the prompt")
+    add("--tokens", type=int, default=0, help="also generate a text of so many")
     add("--steps", type=int, default=10, help="of the Euler integration")
     add("--count", type=int, help="turns of each round")
     add("--rounds", type=int, default=2)
@@ -88,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     report = make_report(options, device)
     if device.type == "cuda":
         report.figures["ceilings"] = measure_ceilings(device)
-    model = load_network(options.size, device, options.seed)
+    rounded = None if set(options.dtype) == {"fp32"} else True
+    model = load_network(options.size, device, options.seed, rounded)
     report.figures["config"] = model.config.to_dict()
     run_settings(options, model, report, begun + options.time_limit)
     print(report.make_table(options.profile))
@@ -117,8 +122,9 @@ def run_settings(
     """Every number of robots and views, one after another."""
     device, gpu = model.device, find_gpu(report.figures["floors_of"])
     settings = [
-        Setting(views, batch, options.text, options.steps)
-        for batch, views in itertools.product(options.batch, options.views)
+        Setting(views, batch, options.text, options.steps, still)
+        for still, batch, views in itertools.product(options.still, options.batch, options.views)
+        if still < views and (batch == 1 or not still)
     ]
     truths = [ask_oracle(model, setting) for setting in settings]
     config = model.config
@@ -131,9 +137,15 @@ def run_settings(
             contenders, truth, options.warm_ups, options.count, options.rounds, end, device
         )
         add_floors(entries, gpu, config, setting)
-        found = {**setting.describe(), "sight": truth.sight, "contenders": entries}
+        found = {**asdict(setting), "sight": truth.sight, "contenders": entries}
         report.add({**found, "against": compare_to_reference(entries)})
         print(f"done: {setting}, {time.perf_counter() - now:.0f} s", file=sys.stderr, flush=True)
+    if options.tokens:
+        most = max(range(len(settings)), key=lambda number: settings[number].order)
+        report.figures["text"] = measure_speech(
+            contenders, settings[most], truths[most].batches, options.tokens, gpu, config, deadline
+        )
+        report.save()
 
 
 def make_contenders(options: argparse.Namespace, model: DM0, figures: dict) -> Iterator[Contender]:
@@ -149,7 +161,7 @@ def make_contenders(options: argparse.Namespace, model: DM0, figures: dict) -> I
         for variant in options.variants:
             changes = {**VARIANTS[variant], "steps": options.steps, "fp8": dtype == "fp8"}
             try:
-                engine = make_engine(networks[kind], options.text, changes)
+                engine = make_engine(networks[kind], options.text + options.tokens, changes)
                 yield Fast(engine, variant, dtype)
             except Exception as error:  # must not cost the others their time on a GPU
                 refused[f"{variant} {dtype}"] = f"{type(error).__name__}: {error}"

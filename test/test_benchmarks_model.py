@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +199,51 @@ def test_every_variant_that_runs_here_agrees(run):
         assert entry["error"] < 1e-5
 
 
+def test_views_that_stand_still_are_answered_alike(run):
+    settings = run("--still", "0", "1")["figures"]["settings"]
+    assert [(s["views"], s["still"]) for s in settings] == [(1, 0), (2, 0), (2, 1)]
+    best, _ = settings[-1]["contenders"]
+    assert best["error"] < 1e-5
+    assert "ratio" not in best
+
+
+def test_stages_are_held_against_the_gates(run):
+    (setting, _) = run("--dtype", "fp32", "bf16")["figures"]["settings"]
+    for entry in setting["contenders"]:
+        assert set(entry["gate"]["errors"]) == {
+            "vision tokens",
+            "prefix keys and values",
+            "actions",
+        }
+        assert entry["gate"]["beyond"] == []
+
+
+def test_a_stage_that_is_wrong_is_named(monkeypatch):
+    from support.contenders import Eager
+    from support.judge import Judge
+    from support.networks import load_network
+    from support.scenes import make_scenes
+
+    model = load_network("tiny", torch.device("cpu"))
+    batches = make_scenes(model.config, 1, 5, 1)
+    judge = Judge(Eager(model, "fp32", 2), batches)
+    with torch.no_grad():
+        model.model.llm.layers[1].self_attn.v_proj.weight.mul_(1.01)
+    found = judge.judge(Eager(model, "fp32", 2))
+    assert found["errors"]["vision tokens"] == 0
+    (keys, actions) = found["beyond"]
+    assert "prefix keys and values, layer 3" in keys
+    assert actions.startswith("actions")
+
+
+def test_generated_text_is_timed_by_the_token(run):
+    figures = run("--tokens", "3")["figures"]
+    (entry,) = figures["text"]
+    assert (entry["name"], entry["views"], entry["tokens"]) == ("best", 2, 3)
+    assert entry["ms_per_token"]["count"] == 10
+    assert entry["ms_per_token"]["p50"] > entry["floor_ms"] > 0
+
+
 def test_what_fails_says_why_and_costs_the_others_nothing(run, monkeypatch):
     from support.contenders import Fast
 
@@ -222,7 +266,7 @@ def test_a_run_that_is_out_of_time_still_writes(run):
 def test_the_table_names_every_contender(run, capsys):
     run()
     table = capsys.readouterr().out
-    assert "1 views x 1 robots" in table
+    assert "1 views (0 still) x 1 robots" in table
     assert "best fp32" in table
     assert "eager fp32" in table
 
@@ -274,8 +318,7 @@ def test_what_a_time_depends_on_is_plain_json():
 
     value = {"a": Setting(1, 2, 3, 4), "call": len, "dtype": torch.bfloat16, 5: (None, 1.5)}
     assert to_plain(value) == {
-        "a": {"views": 1, "batch": 2, "text": 3, "steps": 4},
+        "a": {"views": 1, "batch": 2, "text": 3, "steps": 4, "still": 0},
         "dtype": "torch.bfloat16",
         "5": [None, 1.5],
     }
-    assert replace(Setting(1, 2, 3, 4), views=2).describe()["views"] == 2

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from support.scenes import Scene, to_tensors
+from torch import Tensor
 
 from dm0_ros.model import DM0
 
@@ -19,6 +20,20 @@ GREY, HALF = 127, (0.5, 0.5, 0.5)
 """How public checkpoints want pictures padded and scaled."""
 REFERENCE_SLOTS = 3
 """Views that the reference computes, however many are there (facts: performance.md, 0.4)."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a contender makes of scenes on the way.
+
+    Attributes:
+        tokens: (B, V * n, hidden), of the pictures. keys_values: (2 * layers, B, kv heads, S, d),
+            all keys of the prefix, then all values. actions: (B, H, D).
+    """
+
+    tokens: Tensor
+    keys_values: Tensor
+    actions: np.ndarray
 
 
 class Contender(Protocol):
@@ -33,7 +48,7 @@ class Contender(Protocol):
         """Actions of all robots, (B, H, D) float32."""
 
     def describe(self) -> dict:
-        """What was chosen and why, as JSON."""
+        """What was chosen and why."""
 
 
 class Eager:
@@ -65,6 +80,20 @@ class Eager:
         self.stages = watch.stages
         return answer
 
+    @torch.no_grad()
+    def look(self, scenes: Sequence[Scene]) -> Look:
+        """`run`, with what is seen and read on the way."""
+        *inputs, _ = (t.to(self._model.device) for t in to_tensors(self._model.config, scenes))
+        cache = self._model.encode_prefix(*inputs)
+        keys, values = zip(*cache.layers, strict=True)
+        return Look(
+            tokens=self._model.encode_pictures(inputs[0].flatten(0, 1))
+            .unflatten(0, (len(scenes), -1))
+            .flatten(1, 2),
+            keys_values=torch.stack((*keys, *values)),
+            actions=self.run(scenes),
+        )
+
     def describe(self) -> dict:
         return {}
 
@@ -91,18 +120,35 @@ class Fast:
         }
         return np.stack([result.actions for result in results])
 
+    def speak(self, scenes: Sequence[Scene], tokens: int) -> float:
+        """ms per token of a text of so many, generated before the actions."""
+        from dm0_ros.engine.request import Reasoning
+
+        self.engine.infer(self._requests(scenes), Reasoning(tokens, frozenset()))
+        return self.engine.timing.reasoning / tokens
+
+    def look(self, scenes: Sequence[Scene]) -> Look:
+        """`run`, with what is seen and read on the way."""
+        actions = self.run(scenes)
+        space = self.engine._space(len(scenes), len(scenes[0].frames))
+        prefix = space.seen.shape[1] + len(scenes[0].token_ids)
+        keys_values = torch.cat((space.cache.keys, space.cache.values))[:, :, :, :prefix]
+        return Look(space.seen.clone(), keys_values, actions)
+
     def describe(self) -> dict:
         return self.engine.describe()
 
+    def _requests(self, scenes: Sequence[Scene]) -> list:
+        return [self._request(scene.frames, scene.token_ids, scene.noise) for scene in scenes]
+
 
 def make_engine(model: DM0, text: int, changes: dict):
-    """An engine for prompts of `text` tokens, its other options changed by `changes`."""
+    """An engine with room for `text` tokens at least, its other options changed by `changes`."""
     from dm0_ros.engine.engine import Engine
     from dm0_ros.engine.frames import FramePreparer
-    from dm0_ros.engine.options import EngineOptions
+    from dm0_ros.engine.options import GRAPH_BUCKET, EngineOptions
 
-    bucket = EngineOptions().text_bucket
-    room = -(-text // bucket) * bucket
+    room = -(-text // GRAPH_BUCKET) * GRAPH_BUCKET
     limit = max(EngineOptions().text_limit, room)
     options = EngineOptions(text_limit=limit, **changes)
     preparer = FramePreparer(model.config.vision.image_size, GREY, HALF, HALF)

@@ -61,6 +61,7 @@ class LatencyReport:
             if ranked:
                 lines += list(rank_kernels(setting))
         lines += [f"{name}: {why}" for name, why in figures.get("refused", {}).items()]
+        lines += [describe_text(row) for row in figures.get("text", ())]
         for row in figures.get("throughput", ()):
             lines.append(
                 f"{row['name']} {row['dtype']}, {row['views']} views: {row['batch']} robots in "
@@ -72,8 +73,9 @@ class LatencyReport:
 def describe_setting(setting: Mapping) -> Iterator[str]:
     """Lines of a table for a terminal."""
     yield (
-        f"{setting['views']} views x {setting['batch']} robots, text {setting['text']}, "
-        f"{setting['steps']} steps; pictures move the actions by {100 * setting['sight']:.0f} %"
+        f"{setting['views']} views ({setting['still']} still) x {setting['batch']} robots, "
+        f"text {setting['text']}, {setting['steps']} steps; "
+        f"pictures move the actions by {100 * setting['sight']:.0f} %"
     )
     yield (
         f"{'contender':22}{'p50':>9}{'p90':>9}{'p99':>9}{'rounds':>16}{'/A':>9}{'/B':>9}"
@@ -83,6 +85,18 @@ def describe_setting(setting: Mapping) -> Iterator[str]:
         yield describe_entry(entry)
     if against := setting.get("against"):
         yield "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in against.items())
+
+
+def describe_text(entry: Mapping) -> str:
+    """One contender's line on generated text."""
+    found = entry["ms_per_token"]
+    what = f"{entry['name']} {entry['dtype']}, text behind {entry['views']} views: "
+    if not found["count"]:
+        return what + entry.get("refused", "no turn was in time")
+    return what + (
+        f"{found['p50']:.3f} ms a token (p99 {found['p99']:.3f}), "
+        f"floor {entry['floor_ms']:.3f}, ratio {entry['ratio']:.4g}"
+    )
 
 
 def rank_kernels(setting: Mapping) -> Iterator[str]:
@@ -105,11 +119,14 @@ def describe_entry(entry: Mapping) -> str:
     stages = " ".join(
         f"{name} {entry['ms'][name]['p50']:.2f}" for name in STAGES if name in entry["ms"]
     )
+    beyond = entry.get("gate", {}).get("beyond", ())
     halves = "/".join(f"{value:.2f}" for value in entry["ms"]["rounds_p50"] if value is not None)
     return (
         f"{label:22}{total['p50']:9.2f}{total['p90']:9.2f}{total['p99']:9.2f}{halves:>16}"
         f"{ratio.get('a', float('nan')):9.4g}{ratio.get('b', float('nan')):9.4g}{launches:9d}"
         f"{entry['error']:9.1e}{entry.get('error_to_eager', float('nan')):9.1e}  {stages}"
+        + "".join(f"\n    BEYOND ITS GATE: {words}" for words in beyond)
+        + ("" if entry["repeatable"] else "\n    NOT REPEATABLE: the same input, other actions")
     )
 
 
@@ -118,7 +135,7 @@ def compare_batches(settings: list[dict]) -> Iterator[dict]:
     alone = {
         (setting["views"], entry["name"], entry["dtype"]): entry["ms"]["total"].get("p50")
         for setting in settings
-        if setting["batch"] == 1
+        if setting["batch"] == 1 and not setting["still"]
         for entry in setting["contenders"]
         if "ms" in entry
     }

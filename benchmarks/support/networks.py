@@ -6,10 +6,11 @@ Random weights are made on the device that uses them: ten gigabytes never pass t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dm0_ros.errors import CheckpointError
 from dm0_ros.model import DM0, DecoderConfig, DM0Config, VisionConfig
@@ -37,8 +38,12 @@ RANDOM = {
 SHIPPED = {"nano": "nano-franka"}
 
 
-def load_network(size: str, device: torch.device, seed: int = 0) -> DM0:
+def load_network(
+    size: str, device: torch.device, seed: int = 0, rounded_rope: bool | None = None
+) -> DM0:
     """A float32 network by the name of its size, or of a checkpoint folder.
+
+    `rounded_rope` as in `DM0Config`: float32 can be the oracle of bfloat16 only with its tables.
 
     Random weights have only values that bfloat16 has, too, so that one network is the oracle of
     both dtypes.
@@ -47,12 +52,15 @@ def load_network(size: str, device: torch.device, seed: int = 0) -> DM0:
         CheckpointError: there is no such size or folder.
     """
     if size in RANDOM:
-        return make_random(RANDOM[size], device, seed)
+        return make_random(replace(RANDOM[size], rounded_rope=rounded_rope), device, seed)
     folder = find_resource("checkpoints", SHIPPED[size]) if size in SHIPPED else Path(size)
     if not folder.is_dir():
         known = ", ".join([*RANDOM, *SHIPPED])
         raise CheckpointError(f"no size or checkpoint folder '{size}'; the sizes are: {known}")
-    return DM0.from_pretrained(folder, torch.float32, device)
+    model = DM0.from_pretrained(folder, torch.float32, device)
+    if rounded_rope is None:
+        return model
+    return _rebuild(model, replace(model.config, rounded_rope=rounded_rope), model.state_dict())
 
 
 @torch.no_grad()
@@ -82,11 +90,15 @@ def cast(model: DM0, dtype: torch.dtype) -> DM0:
     """The same weights with the matrices in `dtype`; the model itself where nothing changes."""
     if dtype == torch.float32:
         return model
-    with torch.device("meta"):
-        other = type(model)(model.config)
     state = {
         name: tensor if FLOAT32.fullmatch(name) else tensor.to(dtype)
         for name, tensor in model.state_dict().items()
     }
+    return _rebuild(model, model.config, state)
+
+
+def _rebuild(model: DM0, config: DM0Config, state: dict[str, Tensor]) -> DM0:
+    with torch.device("meta"):
+        other = type(model)(config)
     other.load_state_dict(state, assign=True)
     return other.eval().requires_grad_(False)

@@ -34,11 +34,23 @@ class Scene:
 
 
 def make_scenes(
-    config: DM0Config, views: int, text: int, batch: int, count: int = 4, seed: int = 0
+    config: DM0Config,
+    views: int,
+    text: int,
+    batch: int,
+    count: int = 4,
+    seed: int = 0,
+    still: int = 0,
 ) -> list[list[Scene]]:
-    """`count` batches of different observations; no two share a picture, a text or noise."""
+    """`count` batches of different observations; no two share a picture, a text or noise.
+
+    But the first `still` views of each robot show the same in all batches.
+    """
     random = np.random.default_rng(seed)
-    return [[_make_scene(config, views, text, random) for _ in range(batch)] for _ in range(count)]
+    kept = [tuple(_make_frame(random) for _ in range(still)) for _ in range(batch)]
+    return [
+        [_make_scene(config, frames, views, text, random) for frames in kept] for _ in range(count)
+    ]
 
 
 def to_tensors(
@@ -68,10 +80,16 @@ def to_tensors(
     )
 
 
-def _make_scene(config: DM0Config, views: int, text: int, random: np.random.Generator) -> Scene:
+def _make_scene(
+    config: DM0Config,
+    kept: tuple[np.ndarray, ...],
+    views: int,
+    text: int,
+    random: np.random.Generator,
+) -> Scene:
     shape = config.chunk_size, config.action_dim
     return Scene(
-        frames=tuple(_make_frame(random) for _ in range(views)),
+        frames=(*kept, *(_make_frame(random) for _ in range(views - len(kept)))),
         token_ids=random.integers(1, config.llm.vocab_size, text),
         noise=random.standard_normal(shape, dtype=np.float32),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from support.contenders import Contender, Eager, Reference
 from support.floor import Gpu, compute_floor_a, compute_floor_b
+from support.judge import Judge
 from support.profile import profile_call
 from support.scenes import Scene, make_scenes
 from support.turns import largest_difference, relative_error, take_turns, warm_up
@@ -32,9 +33,13 @@ class Setting:
     batch: int
     text: int
     steps: int
+    still: int = 0
+    """Leading views that show the same every time."""
 
-    def describe(self) -> dict:
-        return {"views": self.views, "batch": self.batch, "text": self.text, "steps": self.steps}
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """The greatest is that of one robot with all its views new, and the most of them."""
+        return -self.batch, -self.still, self.views
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,20 @@ class Truth:
     actions: list[np.ndarray]
     sight: float
     """How much the actions change, relative to their norm, when only the pictures do."""
+    judge: Judge | None
+    """Of what happens on the way; for a single robot."""
 
 
 def ask_oracle(model: DM0, setting: Setting) -> Truth:
     """Inputs for that setting, and the answers of the float32 network `model`."""
-    batches = make_scenes(model.config, setting.views, setting.text, setting.batch, INPUTS)
+    size = setting.views, setting.text, setting.batch
+    batches = make_scenes(model.config, *size, count=INPUTS, still=setting.still)
     oracle = Eager(model, "fp32", setting.steps)
     actions = [oracle.run(scenes) for scenes in batches]
     other = [replace(a, frames=b.frames) for a, b in zip(*batches[:2], strict=True)]
     sight = relative_error([oracle.run(other)], actions[:1]) if setting.views else 0.0
-    return Truth(batches, actions, sight)
+    judge = Judge(oracle, batches) if setting.batch == 1 else None
+    return Truth(batches, actions, sight, judge)
 
 
 def measure(
@@ -88,7 +97,9 @@ def measure(
 
 
 def add_floors(entries: Sequence[dict], gpu: Gpu, config: DM0Config, setting: Setting) -> None:
-    """Floors A and B beside every time, and the ratio to each."""
+    """Floors A and B beside every time, and the ratio to each; all views are taken for new."""
+    if setting.still:
+        return
     for entry in entries:
         if "ms" not in entry:
             continue
@@ -98,7 +109,7 @@ def add_floors(entries: Sequence[dict], gpu: Gpu, config: DM0Config, setting: Se
             "b": compute_floor_b(gpu, *asked, entry["dtype"]),
         }
         entry["floors_ms"] = {
-            name: found and {stage: round(value, 4) for stage, value in found.items()}
+            name: found and {stage: float(f"{value:.5g}") for stage, value in found.items()}
             for name, found in floors.items()
         }
         entry["ratio"] = {
@@ -120,6 +131,8 @@ def _prepare(
     entry["error"] = relative_error(actions, truth.actions)
     entry["largest_difference"] = largest_difference(actions, truth.actions)
     entry["repeatable"] = bool(np.array_equal(again, actions[0]))
+    if truth.judge is not None and contender.name != Reference.name:
+        entry["gate"] = truth.judge.judge(contender)
     entry["described"] = contender.describe()
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
