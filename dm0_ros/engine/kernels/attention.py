@@ -48,27 +48,27 @@ def _attend_keys(
 
 @triton.jit
 def _merge_parts(scratch, mixed, valid, SIZE: tl.constexpr, SPLITS: tl.constexpr):
-    """All splits' weighted values, divided: each part is [mixed, peak, total] of `_attend_keys`."""
+    """Values weighted by all splits; each part is what `_attend_keys` gave: mixed, peak, total."""
     ROWS: tl.constexpr = mixed.shape[0]
     WIDTH: tl.constexpr = mixed.shape[1]
-    places = _places(ROWS, WIDTH)
-    column = ROWS * WIDTH + tl.arange(0, ROWS)
+    parts = tl.arange(0, SPLITS)[:, None]
+    column = scratch + parts * SIZE + ROWS * WIDTH + tl.arange(0, ROWS)[None, :]
+    peaks = tl.load(column, mask=valid[None, :], other=0.0, cache_modifier=".cg")
+    sums = tl.load(column + ROWS, mask=valid[None, :], other=1.0, cache_modifier=".cg")
+    # The first split has a key, so the highest peak is finite; one without weighs exp2(-inf).
+    weights = tl.exp2(peaks - tl.max(peaks, 0)[None, :])
+    weights /= tl.sum(weights * sums, 0)[None, :]
     result = tl.zeros_like(mixed)
-    peak = tl.full((ROWS,), float("-inf"), tl.float32)
-    total = tl.zeros((ROWS,), tl.float32)
-    # The first split has a key, so `higher` is finite; a split without one weighs exp2(-inf).
     for part in tl.static_range(SPLITS):
-        own = scratch + part * SIZE
-        other = tl.load(own + column, mask=valid, other=0.0, cache_modifier=".cg")
-        higher = tl.maximum(peak, other)
-        shrink = tl.exp2(peak - higher)
-        weight = tl.exp2(other - higher)
-        sums = tl.load(own + column + ROWS, mask=valid, other=1.0, cache_modifier=".cg")
-        block = tl.load(own + places, mask=valid[:, None], other=0.0, cache_modifier=".cg")
-        result = result * shrink[:, None] + block * weight[:, None]
-        total = total * shrink + sums * weight
-        peak = higher
-    return result / total[:, None]
+        block = tl.load(
+            scratch + part * SIZE + _places(ROWS, WIDTH),
+            mask=valid[:, None],
+            other=0.0,
+            cache_modifier=".cg",
+        )
+        # picked by a sum: a vector loaded again would be loaded by every thread
+        result += block * tl.sum(tl.where(parts == part, weights, 0.0), 0)[:, None]
+    return result
 
 
 @triton.jit

@@ -12,7 +12,7 @@ from torch import Tensor
 from dm0_ros.engine.flow import Suffix
 from dm0_ros.engine.kernels.attention import attend
 from dm0_ros.engine.kernels.programs import project_gate, project_heads, project_residual
-from dm0_ros.engine.kernels.tiles import Grid, Grids, LayerShape, Tiles, choose_tiles
+from dm0_ros.engine.kernels.tiles import Grid, Grids, LayerShape, Tile, Tiles, choose_tiles
 from dm0_ros.engine.weights import LayerWeights
 
 HOPPER_LIMITS = 132, 227 * 1024
@@ -86,52 +86,57 @@ class ExpertLayerKernels:
             if part.numel() != shape.tokens * shape.width or not part.is_contiguous():
                 raise ValueError(f"a rotary table {tuple(part.shape)} does not suit {shape}")
 
-    def _options(self, grid: Grid) -> dict[str, Any]:
+    def _launch(self, program: Any, grid: Grid, *arguments: Any, **constants: Any) -> None:
+        program[grid.axes](*arguments, **constants, **self._options(grid.tile))
+
+    def _options(self, tile: Tile) -> dict[str, Any]:
         """Constants and launch options that all programs have."""
-        tile, early = grid.tile, self.tiles.early
+        early = self.tiles.early
         options = {"num_warps": tile.warps, "num_stages": tile.stages}
         if early:
             options["launch_pdl"] = True
         return {"ROWS": tile.rows, "SPLITS": tile.splits, "EARLY": early, **options}
 
-    def _weight_options(self, grid: Grid) -> dict[str, Any]:
-        """The same, with what belongs to a product: weights read once need no place in L2."""
-        keep = "evict_first" if grid.rows <= grid.tile.rows else "evict_last"
-        return {"DEPTH": grid.tile.depth, "KEEP": keep, **self._options(grid)}
+    def _keep(self, grid: Grid) -> str:
+        """Weights that a single program reads need no place in the L2 cache."""
+        return "evict_first" if grid.rows <= grid.tile.rows else "evict_last"
 
     def _project_heads(
         self, x: Tensor, weights: LayerWeights, keys: Tensor, values: Tensor, suffix: Suffix
     ) -> None:
         shape, grid = self.shape, self.grids.heads
-        project_heads[grid.axes](
+        self._launch(
+            project_heads, grid,
             x, weights.qkv.weight, weights.query_norm, weights.key_norm, *suffix.rope,
             self._query, keys, values, self._scratch, self._counters,
             shape.tokens, suffix.begin, shape.count, *keys.stride()[:2], weights.eps,
             K=shape.hidden, HEADS=shape.heads, SHARED=shape.shared, HALF=shape.width // 2,
-            **self._weight_options(grid),
+            DEPTH=grid.tile.depth, KEEP=self._keep(grid),
         )  # fmt: skip
 
     def _attend(self, keys: Tensor, values: Tensor, suffix: Suffix) -> None:
         shape, grid = self.shape, self.grids.attention
-        attend[grid.axes](
+        self._launch(
+            attend, grid,
             self._query, keys, values, suffix.lengths, self._mixed, self._scratch, self._counters,
             suffix.begin, shape.count, *keys.stride()[:2], math.log2(math.e) / shape.width**0.5,
             SHARED=shape.shared, GROUP=shape.group, WIDTH=shape.width, KEYS=grid.tile.columns,
-            **self._options(grid),
         )  # fmt: skip
 
     def _project_gate(self, x: Tensor, weights: LayerWeights) -> None:
         shape, grid = self.shape, self.grids.gate
-        project_gate[grid.axes](
+        self._launch(
+            project_gate, grid,
             x, weights.gate_up.weight, self._hidden, self._scratch, self._counters,
             shape.tokens, weights.eps,
             K=shape.hidden, INNER=shape.inner, COLUMNS=grid.tile.columns,
-            **self._weight_options(grid),
+            DEPTH=grid.tile.depth, KEEP=self._keep(grid),
         )  # fmt: skip
 
     def _project_residual(self, x: Tensor, part: Tensor, weight: Tensor, grid: Grid) -> None:
-        project_residual[grid.axes](
+        self._launch(
+            project_residual, grid,
             part, weight, x, self._scratch, self._counters, self.shape.tokens,
             K=weight.shape[1], N=self.shape.hidden, COLUMNS=grid.tile.columns,
-            **self._weight_options(grid),
+            DEPTH=grid.tile.depth, KEEP=self._keep(grid),
         )  # fmt: skip

@@ -141,15 +141,14 @@ def _finish_head(
         turned = left * c - right * s
         right = right * c + left * s
         left = turned
+    own = ((batch * HEADS + head) * count + row) * (2 * HALF)
+    cached = batch * batch_stride + (begin + row) * (2 * HALF)
     if head < HEADS:
-        place = query + ((batch * HEADS + head) * count + row) * (2 * HALF)
-        _store_halves(place, left, right, valid)
+        _store_halves(query + own, left, right, valid)
     elif head < HEADS + SHARED:
-        place = batch * batch_stride + (head - HEADS) * head_stride + (begin + row) * (2 * HALF)
-        _store_halves(keys + place, left, right, valid)
+        _store_halves(keys + cached + (head - HEADS) * head_stride, left, right, valid)
     else:
-        shared = head - HEADS - SHARED
-        place = batch * batch_stride + shared * head_stride + (begin + row) * (2 * HALF)
+        place = cached + (head - HEADS - SHARED) * head_stride
         _store_halves(values + place, left, right, valid)
 
 

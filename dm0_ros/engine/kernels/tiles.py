@@ -22,7 +22,8 @@ class Tile:
         rows: tokens (attention: tokens of all query heads that share a key head).
         columns: of the output (attention: keys per step; queries, keys, values: a head's width).
         depth: of the inner axis per step (attention: a head's width).
-        splits: programs that share a tile. warps: of 32 threads. stages: steps in flight.
+        splits: programs that share a tile, a power of 2. warps: of 32 threads.
+        stages: steps in flight.
     """
 
     rows: int
@@ -70,10 +71,10 @@ class LayerShape:
         for matrix in matrices:
             if not isinstance(matrix, Dense) or matrix.bias is not None:
                 raise ValueError("the kernels need plain matrices without a bias")
-        if len({matrix.weight.dtype for matrix in matrices}) > 1:
-            raise ValueError("the kernels need matrices of one dtype")
-        if not all(matrix.weight.is_contiguous() for matrix in matrices):
-            raise ValueError("the kernels need contiguous matrices")
+            if matrix.weight.dtype != weights.qkv.weight.dtype:
+                raise ValueError("the kernels need matrices of one dtype")
+            if not matrix.weight.is_contiguous():
+                raise ValueError("the kernels need contiguous matrices")
         width = len(weights.query_norm)
         rows, hidden = weights.qkv.weight.shape
         shape = cls(
@@ -154,13 +155,14 @@ def choose_tiles(shape: LayerShape, processors: int, shared_memory: int) -> Tile
 
 def attention_tile(shape: LayerShape, processors: int, shared_memory: int) -> Tile:
     """Up to 4 programs for the keys of a tile: more would wait longer for the last one to add."""
-    rows = power_of_two(shape.group * shape.count, SMALLEST_SIDE, 64)
-    keys = 64
+    rows, keys = power_of_two(shape.group * shape.count, SMALLEST_SIDE, 32), 64
     programs = -(-shape.group * shape.count // rows) * shape.batch * shape.shared
-    splits = max(1, min(4, processors // programs))
-    stage = 2 * keys * shape.width * shape.dtype.itemsize
-    room = shared_memory - SHARED_RESERVE - rows * shape.width * shape.dtype.itemsize
-    return Tile(rows, keys, shape.width, splits, stages=max(1, min(3, room // stage)))
+    splits = 1
+    while splits < 4 and 2 * splits * programs <= processors:
+        splits *= 2
+    size = shape.width * shape.dtype.itemsize
+    stages = (shared_memory - SHARED_RESERVE - rows * size) // (2 * keys * size)
+    return Tile(rows, keys, shape.width, splits, stages=max(1, min(3, stages)))
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ class Grids:
 
     @classmethod
     def of(cls, shape: LayerShape, tiles: Tiles) -> Grids:
+        """Raises ValueError where a tile does not divide what it has to."""
+
         def grid(tile: Tile, rows: int, blocks: int, entries: int) -> Grid:
             """entries: float32 elements per row that a split leaves."""
             return Grid(tile, rows, blocks, tile.rows * entries)
@@ -210,6 +214,7 @@ class Grids:
         def residual(tile: Tile) -> Grid:
             return grid(tile, shape.tokens, shape.hidden // tile.columns, tile.columns)
 
+        _check_tiles(shape, tiles)
         every_head = shape.heads + 2 * shape.shared
         pairs = shape.batch * shape.shared
         gate = tiles.gate.columns
@@ -223,3 +228,20 @@ class Grids:
 
     def all(self) -> tuple[Grid, ...]:
         return self.heads, self.attention, self.out, self.gate, self.down
+
+
+def _check_tiles(shape: LayerShape, tiles: Tiles) -> None:
+    products = {
+        "heads": (shape.hidden, shape.width, tiles.heads),
+        "out": (shape.heads * shape.width, shape.hidden, tiles.out),
+        "gate": (shape.hidden, shape.inner, tiles.gate),
+        "down": (shape.inner, shape.hidden, tiles.down),
+    }
+    for name, (inner, outer, tile) in products.items():
+        if inner % (tile.splits * tile.depth) or outer % tile.columns:
+            raise ValueError(f"{name}: {tile} does not divide {inner} x {outer}")
+    if tiles.heads.columns != shape.width:
+        raise ValueError(f"heads: {tiles.heads} has to have the {shape.width} columns of a head")
+    splits = tiles.attention.splits
+    if splits & (splits - 1):
+        raise ValueError(f"attention: {splits} splits are no power of 2")
