@@ -21,7 +21,7 @@ class EngineOptions:
     reuse: bool = True  # the keys and values of leading views that did not change
     graphs: bool = True  # CUDA graphs, on devices that have them
     compiled: bool = False  # torch.compile of each kind of layer; takes minutes at load
-    attention: str | None = None  # a name of `engine.attention`
+    attention: str | None = None  # a name of `engine.attention`, for all attention without a mask
     kernels: bool | None = None  # the Triton kernels of the action expert
     fp8: bool = (
         False  # 8-bit products in vision tower and language model: changes actions a little

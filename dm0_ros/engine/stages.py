@@ -12,8 +12,10 @@ from torch import Tensor
 
 from dm0_ros.engine.attention import Attend, AttentionShape, Choice, choose
 from dm0_ros.engine.decoder import run_causal_layer
-from dm0_ros.engine.flow import integrate, place_suffix, run_suffix_layer
+from dm0_ros.engine.flow import SuffixLayer, integrate, place_suffix, run_suffix_layer
+from dm0_ros.engine.fp8 import convert_layers
 from dm0_ros.engine.frames import FramePreparer
+from dm0_ros.engine.layers import TORCH, LayerChoice, choose_suffix_layer
 from dm0_ros.engine.options import EngineOptions
 from dm0_ros.engine.prefix import read_prefix
 from dm0_ros.engine.text import choose_token, read_token, run_token_layer
@@ -37,8 +39,12 @@ class Stages:
         self._vision = fuse_vision(model)
         self._prefix = fuse_prefix(model)
         self._flow = fuse_flow(model, options.steps)
+        if options.fp8:
+            self._vision = replace(self._vision, blocks=convert_layers(self._vision.blocks))
+            self._prefix = replace(self._prefix, layers=convert_layers(self._prefix.layers))
         self.dtype = self._prefix.embeddings.dtype
         self._choices: dict[AttentionShape, Choice] = {}
+        self._layers: dict[int, LayerChoice] = {}  # by size of the batch
         wrap = compile_layer if options.compiled else lambda function: function
         self._block, self._causal, self._token_layer, self._suffix = map(
             wrap, (run_block, run_causal_layer, run_token_layer, run_suffix_layer)
@@ -117,7 +123,7 @@ class Stages:
                 begin + count, llm.head_dim, masked=padded, causal=False,
             )
         )  # fmt: skip
-        layer = partial(self._suffix, attend=attend)
+        layer = self._choose_layer(space, partial(self._suffix, attend=attend), begin, padded)
 
         def run() -> tuple[Tensor, Tensor | None]:
             suffix = place_suffix(begin, count, space.lengths, space.rope, padded)
@@ -127,20 +133,41 @@ class Stages:
         return run
 
     def describe(self) -> dict:
-        """What was chosen, by attention's shape."""
-        return {"dtype": str(self.dtype), "attention": list(self._choices.values())}
+        """What was chosen: attention by shape, the action expert's layer by size of the batch."""
+        return {
+            "dtype": str(self.dtype),
+            "attention": dict(self._choices),
+            "expert": dict(self._layers),
+        }
+
+    def _choose_layer(
+        self, space: Workspace, plain: SuffixLayer, begin: int, padded: bool
+    ) -> SuffixLayer:
+        batch = len(space.seen)
+        if batch not in self._layers:
+            count = self.config.chunk_size + self.config.progress
+            self._layers[batch] = choose_suffix_layer(
+                plain,
+                self._flow.layers[0],
+                space.cache.keys[0],
+                space.cache.values[0],
+                place_suffix(begin, count, space.lengths, space.rope, padded),
+                self._options.kernels,
+            )
+        choice = self._layers[batch]
+        return plain if choice.name == TORCH else choice.layer
 
     def _choose(self, shape: AttentionShape) -> Attend:
         """By timing on the first shape of a kind; lengths alone do not ask for another choice."""
         kind = replace(shape, queries=0, keys=0)
         if kind not in self._choices:
-            name = self._options.attention
+            name = None if shape.masked else self._options.attention
             self._choices[kind] = choose(shape, self.dtype, self._device, name)
         return self._choices[kind].attend
 
 
 def compile_layer(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compiled once for all layers of a kind, since they have one shape; again for each new one."""
+    """Compiled once for all layers of a kind, which have one shape; again for each new one."""
     # Beyond torch's own limit of eight, a call with another shape fails instead of compiling it.
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, COMPILED_SHAPES)
