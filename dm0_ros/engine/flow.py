@@ -22,7 +22,7 @@ class Suffix:
     """Where the suffix of L tokens stands in the cache, the same for all layers and steps.
 
     Attributes:
-        begin: S, the cache's row of its first token. lengths: (B,), valid rows before it.
+        begin: S, the cache's row of its first token. lengths: int32 (B,), valid rows before it.
         rope: (B, 1, L, d) each, at the positions `lengths` and on.
         mask: bool (B, 1, 1, S + L), True where a row exists; None when all do.
     """
@@ -44,7 +44,7 @@ def place_suffix(begin: int, count: int, lengths: Tensor, table: Rope, padded: b
     mask = (places < lengths[:, None]) | (places >= begin) if padded else None
     return Suffix(
         begin=begin,
-        lengths=lengths,
+        lengths=lengths.int(),  # in a row of its own: kernels know no strides for it
         rope=(table[0][positions][:, None], table[1][positions][:, None]),
         mask=None if mask is None else mask[:, None, None],
     )
