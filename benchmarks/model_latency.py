@@ -13,8 +13,9 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -92,10 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     report = make_report(options, device)
     if device.type == "cuda":
         report.figures["ceilings"] = measure_ceilings(device)
-    rounded = None if set(options.dtype) == {"fp32"} else True
-    model = load_network(options.size, device, options.seed, rounded)
-    report.figures["config"] = model.config.to_dict()
-    run_settings(options, model, report, begun + options.time_limit)
+    run_settings(options, device, report, begun + options.time_limit)
     print(report.make_table(options.profile))
     return report.record
 
@@ -117,10 +115,12 @@ def make_report(options: argparse.Namespace, device: torch.device) -> LatencyRep
 
 
 def run_settings(
-    options: argparse.Namespace, model: DM0, report: LatencyReport, deadline: float
+    options: argparse.Namespace, device: torch.device, report: LatencyReport, deadline: float
 ) -> None:
     """Every number of robots and views, one after another."""
-    device, gpu = model.device, find_gpu(report.figures["floors_of"])
+    rounded = None if set(options.dtype) == {"fp32"} else True
+    model = load_network(options.size, device, options.seed, rounded)
+    gpu = find_gpu(report.figures["floors_of"])
     settings = [
         Setting(views, batch, options.text, options.steps, still)
         for still, batch, views in itertools.product(options.still, options.batch, options.views)
@@ -128,8 +128,9 @@ def run_settings(
     ]
     truths = [ask_oracle(model, setting) for setting in settings]
     config = model.config
-    contenders = list(make_contenders(options, model, report.figures))
-    del model
+    report.figures["config"] = config.to_dict()
+    contenders = make_contenders(options, model, report.figures)
+    del model  # the oracle has answered; where float32 is not timed, its memory is free again
     for number, (setting, truth) in enumerate(zip(settings, truths, strict=True)):
         now = time.perf_counter()
         end = now + (deadline - now) / (len(settings) - number)
@@ -148,29 +149,36 @@ def run_settings(
         report.save()
 
 
-def make_contenders(options: argparse.Namespace, model: DM0, figures: dict) -> Iterator[Contender]:
+def make_contenders(options: argparse.Namespace, model: DM0, figures: dict) -> list[Contender]:
     """Everything that was asked for; what cannot be made is noted in `figures`, and why."""
-    refused = figures.setdefault("refused", {})
     networks = {"fp32": model}
-    for dtype in options.dtype:
-        kind = "fp32" if dtype == "fp32" else "bf16"
-        if kind not in networks:
-            networks[kind] = cast(model, MATRICES[kind])
-            if "fp32" not in options.dtype:
-                del networks["fp32"]
-        for variant in options.variants:
-            changes = {**VARIANTS[variant], "steps": options.steps, "fp8": dtype == "fp8"}
-            try:
-                engine = make_engine(networks[kind], options.text + options.tokens, changes)
-                yield Fast(engine, variant, dtype)
-            except Exception as error:  # must not cost the others their time on a GPU
-                refused[f"{variant} {dtype}"] = f"{type(error).__name__}: {error}"
-    for kind, network in networks.items():
-        if kind in options.dtype and not options.no_eager:
-            yield Eager(network, kind, options.steps)
+    if set(options.dtype) != {"fp32"}:
+        networks["bf16"] = cast(model, torch.bfloat16)
+    plans: dict[str, Callable[[], Contender]] = {}
+    for dtype, variant in itertools.product(options.dtype, options.variants):
+        network = networks["fp32" if dtype == "fp32" else "bf16"]
+        plans[f"{variant} {dtype}"] = partial(make_fast, options, network, variant, dtype)
+    kinds = [kind for kind in networks if kind in options.dtype]
+    if not options.no_eager:
+        for kind in kinds:
+            plans[f"eager {kind}"] = partial(Eager, networks[kind], kind, options.steps)
     if options.against:
-        kind = "bf16" if "bf16" in networks else "fp32"
-        yield Reference(options.against, networks[kind], kind, options.steps)
+        kind = list(networks)[-1]
+        given = options.against, networks[kind], kind, options.steps
+        plans[f"reference {kind}"] = partial(Reference, *given)
+    made, refused = [], figures.setdefault("refused", {})
+    for name, plan in plans.items():
+        try:
+            made.append(plan())
+        except Exception as error:  # must not cost the others their time on a GPU
+            refused[name] = f"{type(error).__name__}: {error}"
+    return made
+
+
+def make_fast(options: argparse.Namespace, network: DM0, variant: str, dtype: str) -> Fast:
+    """The engine of one variant, with room for prompt and text."""
+    changes = {**VARIANTS[variant], "steps": options.steps, "fp8": dtype == "fp8"}
+    return Fast(make_engine(network, options.text + options.tokens, changes), variant, dtype)
 
 
 if __name__ == "__main__":
