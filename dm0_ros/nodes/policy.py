@@ -29,6 +29,7 @@ from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.task import Task, TaskSettings, Verdict
+from dm0_ros.policy.threads import choose_threads
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import Space
 
@@ -55,7 +56,12 @@ class PolicyNode(LifecycleNode):
         fixed("robot", "franka", "Robot: a name in config/, or the path of a YAML")
         fixed("checkpoint", "dm0-nano", "Checkpoint: a shipped one by name, or a folder's path")
         fixed("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ...")
-        fixed("threads", 0, "CPU threads of the network; 0: PyTorch's own choice", (0, 256))
+        fixed("dtype", "", "float32 or bfloat16; empty: what the checkpoint says")
+        fixed("compiled", False, "Compile the network's layers: slower to start, then faster")
+        fixed("fp8", False, "8-bit products, on GPUs that have them: actions change a little")
+        fixed(
+            "threads", 0, "CPU threads of the network; 0: half of the cores, 4 at most", (0, 256)
+        )
         fixed("niceness", 5, "Priority that the network gives up to other work", (0, 19))
         fixed("seed", 0, "Seed of the noise, set again for every instruction", (0, 2**31 - 1))
         fixed("compressed", False, "Subscribe to JPEG pictures instead of raw ones")
@@ -95,12 +101,19 @@ class PolicyNode(LifecycleNode):
     def _load(self) -> Policy:
         import torch  # here, in the network's thread: it takes seconds
 
+        from dm0_ros.engine import EngineOptions
+
         # On Linux this counts for the calling thread and those that it starts: not for ROS.
         os.nice(self._value("niceness"))
-        if self._value("threads"):
-            torch.set_num_threads(self._value("threads"))
-        options = {"device": self._value("device"), "seed": self._value("seed")}
-        policy = load_policy(self._value("checkpoint"), self._robot, **options)
+        torch.set_num_threads(self._value("threads") or choose_threads())
+        policy = load_policy(
+            self._value("checkpoint"),
+            self._robot,
+            device=self._value("device"),
+            dtype=self._value("dtype") or None,
+            options=EngineOptions(compiled=self._value("compiled"), fp8=self._value("fp8")),
+            seed=self._value("seed"),
+        )
         latency, spec = policy.warm_up(), policy.spec
         self.get_logger().info(
             f"{spec.name} is ready: pictures from {', '.join(spec.camera_slots)}, "
