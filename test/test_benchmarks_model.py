@@ -295,6 +295,18 @@ def test_the_ratio_to_the_reference_takes_the_fastest_of_ours():
     assert compare_to_reference(entries[:-1]) is None
 
 
+def test_the_readme_gets_a_row_for_every_contender(run):
+    from support.table import describe_model_latency
+
+    figures = run()["figures"]
+    rows = list(describe_model_latency(figures))
+    assert len(rows) == 4
+    assert rows[0][0].startswith("network tiny, best fp32, 1 views x 1 robots")
+    assert "ms on cpu" in rows[0][1]
+    figures["device"] = "NVIDIA H200"
+    assert "x floor A" in next(describe_model_latency(figures))[1]
+
+
 @pytest.mark.skipif(not REFERENCE, reason="DM0_REFERENCE names no checkout of dexmal/dexbotic")
 def test_against_the_reference(run):
     record = run("--against", REFERENCE)

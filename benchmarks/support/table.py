@@ -61,6 +61,30 @@ def describe_picture_transport(figures: dict) -> Iterator[Row]:
     )
 
 
+def describe_model_latency(figures: dict) -> Iterator[Row]:
+    """A row a contender: from frames in host memory to actions in host memory."""
+    for setting in figures["settings"]:
+        for entry in setting["contenders"]:
+            total = entry.get("ms", {}).get("total", {"count": 0})
+            if not total["count"]:
+                continue
+            what = (
+                f"network {figures['size']}, {entry['name']} {entry['dtype']}, "
+                f"{setting['views']} views x {setting['batch']} robots: frames to actions, "
+                "median / 99 %"
+            )
+            figure = f"{total['p50']:.1f} / {total['p99']:.1f} ms on {figures['device']}"
+            if figures["device"] != "cpu":
+                ratios = entry.get("ratio", {})
+                figure += "".join(f", {r:.2f} x floor {n.upper()}" for n, r in ratios.items())
+            yield what, f"{figure}, error {entry['error']:.0e} to eager float32"
+        if against := setting.get("against"):
+            yield (
+                f"the reference beside it, {setting['views']} views",
+                f"{against['ratio_end_to_end']} x as long as {against['fastest']}",
+            )
+
+
 SECTIONS = {
     "instructions": describe_instructions,
     "policy_latency": describe_policy_latency,
@@ -72,7 +96,10 @@ SECTIONS = {
 def make_table() -> str:
     """The table of every result that is there, with where and when each was measured."""
     lines = ["| what | measured | with | when, where |", "| --- | --- | --- | --- |"]
-    for name, describe in SECTIONS.items():
+    sections = dict(SECTIONS)
+    for path in sorted(RESULTS.glob("model_latency_*.json")):
+        sections[path.stem] = describe_model_latency
+    for name, describe in sections.items():
         path = RESULTS / f"{name}.json"
         if not path.exists():
             continue
