@@ -22,6 +22,7 @@ from dm0_ros.engine.weights import LayerWeights
 from dm0_ros.model.rotary import sequence_table
 
 EPS = 1e-6
+TUNING = "tuning"
 LAYERS, SPARE = 3, 5  # of the cache; the middle layer is used, and rows are left behind the suffix
 
 
@@ -183,6 +184,27 @@ def run(case: Case, device: torch.device) -> dict:
     }
 
 
+def run_tuning(device: torch.device) -> dict:
+    """Tunes with made-up times, for which the layers run all the same."""
+    from dm0_ros.engine.kernels.tune import tune
+
+    torch.manual_seed(0)
+    case = Case((2,), 4, 3, hidden=32, inner=32, heads=2, shared=1, dtype="float16")
+    times = torch.rand(1000).tolist()
+
+    def measure(action):
+        action()
+        return times.pop()
+
+    tuning = tune([make_weights(case, device)], 1, case.count, case.begin, measure)
+    fastest, seconds = min(tuning.trials, key=lambda trial: trial[1])
+    return {
+        "trials": len(tuning.trials),
+        "different": len({tiles for tiles, _ in tuning.trials}),
+        "fastest taken": tuning.tiles == fastest and tuning.seconds == seconds,
+    }
+
+
 def mend_interpreter() -> None:
     """Its `dot` takes the bits of bfloat16 for integers; hand it float32."""
     import numpy as np
@@ -208,7 +230,7 @@ def main() -> None:
     if device.type == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
         mend_interpreter()
-    results = {}
+    results = {TUNING: run_tuning(device)}
     for name, case in CASES.items():
         if device.type == "cpu" or case.dtype != "float32":
             results[name] = run(case, device)

@@ -110,7 +110,7 @@ def compile_ahead(
     cache = _empty(shape, shape.batch, shape.shared, 768 + shape.count, shape.width)
     table = _empty(shape, shape.batch, 1, shape.count, shape.width)
     x = torch.empty(shape.batch, shape.count, shape.hidden, device="meta")
-    lengths = torch.empty(shape.batch, dtype=torch.int64, device="meta")
+    lengths = torch.empty(shape.batch, dtype=torch.int32, device="meta")
     # `driver.active` would look for a GPU
     before = driver._active
     driver.set_active(_NoGPU(capability))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from triton.errors import TritonError
 
 from dm0_ros.engine.flow import Suffix
 from dm0_ros.engine.kernels.attention import attend
@@ -24,6 +25,10 @@ def device_limits(device: torch.device) -> tuple[int, int]:
         return HOPPER_LIMITS
     found = torch.cuda.get_device_properties(device)
     return found.multi_processor_count, found.shared_memory_per_block_optin
+
+
+class LaunchError(RuntimeError):
+    """Triton could not compile a program for this GPU, or the GPU has too little for it."""
 
 
 class ExpertLayerKernels:
@@ -85,9 +90,15 @@ class ExpertLayerKernels:
         for part in suffix.rope:
             if part.numel() != shape.tokens * shape.width or not part.is_contiguous():
                 raise ValueError(f"a rotary table {tuple(part.shape)} does not suit {shape}")
+        lengths = suffix.lengths
+        if lengths.shape != (shape.batch,) or not lengths.is_contiguous():
+            raise ValueError(f"lengths {tuple(lengths.shape)} are not one for each of {shape}")
 
     def _launch(self, program: Any, grid: Grid, *arguments: Any, **constants: Any) -> None:
-        program[grid.axes](*arguments, **constants, **self._options(grid.tile))
+        try:
+            program[grid.axes](*arguments, **constants, **self._options(grid.tile))
+        except TritonError as error:
+            raise LaunchError(f"{program.__name__} with {grid.tile}: {error}") from error
 
     def _options(self, tile: Tile) -> dict[str, Any]:
         """Constants and launch options that all programs have."""
