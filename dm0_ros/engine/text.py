@@ -19,10 +19,23 @@ TokenLayer = Callable[..., Tensor]
 """Called like `run_token_layer`."""
 
 
+CANDIDATES = 16
+"""Tokens whose likelihood is computed again in float32, where all of them come rounded."""
+
+
 def choose_token(hidden: Tensor, weights: PrefixWeights) -> Tensor:
-    """The likeliest token after outputs (B, hidden) that were not normed yet: (B,)."""
+    """The likeliest token after outputs (B, hidden) that were not normed yet: (B,).
+
+    Scores rounded to bfloat16 have several tokens in the first place, so the best of them are
+    compared in float32.
+    """
     normed = F.rms_norm(hidden, weights.norm.shape, weights.norm, weights.eps)
-    return F.linear(normed, weights.embeddings).argmax(-1)
+    scores = F.linear(normed, weights.embeddings)
+    if scores.dtype == torch.float32:
+        return scores.argmax(-1)
+    best = scores.topk(min(CANDIDATES, scores.shape[-1])).indices
+    exact = (weights.embeddings[best].float() @ normed.float()[..., None]).squeeze(-1)
+    return best.gather(1, exact.argmax(-1, keepdim=True)).squeeze(-1)
 
 
 def run_token_layer(
