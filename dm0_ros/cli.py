@@ -9,7 +9,7 @@ import typer
 
 from dm0_ros.errors import Dm0Error
 
-COMMANDS = ("demo", "up", "train", "doctor")
+COMMANDS = ("demo", "up", "train", "checkpoint", "doctor")
 
 app = typer.Typer(
     help="DM0, a vision-language-action model, on real and simulated robots.",
@@ -23,7 +23,11 @@ app = typer.Typer(
 def _register() -> None:
     for name in COMMANDS:
         module = importlib.import_module(f"dm0_ros.commands.{name}")
-        app.command(name)(getattr(module, name))
+        command = getattr(module, name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
 
 _register()

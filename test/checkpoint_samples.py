@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 import torch
-from model_samples import SMALL, small_model
+from model_samples import small_model
 from safetensors.torch import load_file, save_file
 
 INDEX = "model.safetensors.index.json"
@@ -23,29 +23,29 @@ def write_public(
     spare_progress: bool = False,
     head: str | None = None,
     dtype: torch.dtype = torch.bfloat16,
+    **changes: object,
 ) -> Path:
     """A checkpoint as it is published: config.json and weights, one file or shards.
 
     `spare_progress`: with the progress head, though config.json does not say so (a generalist).
-    `head`: with lm_head.weight, "tied" to the embeddings (the base) or "own".
+    `head`: with lm_head.weight, "tied" to the embeddings (the base) or "own". `changes` are to
+    the config of `model_samples`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model = small_model(progress=progress or spare_progress)
+    model = small_model(progress=progress or spare_progress, **changes)
     tensors = {name: value.to(dtype) for name, value in model.state_dict().items()}
-    expert = SMALL.expert
+    expert = model.config.expert
     tensors[DEAD_HEAD] = torch.randn(expert.vocab_size, expert.hidden_size).to(dtype)
     if head is not None:
         tensors["lm_head.weight"] = tensors["model.llm.embed_tokens.weight"].clone()
         if head == "own":
             tensors["lm_head.weight"][-1, -1] += 1
+    sizes = model.config.to_dict()
     config = {
         "model_type": "dexbotic_dm0_prog" if progress else "dexbotic_dm0",
         "mm_vision_tower": "pe_test",
-        "vision_config": SMALL.to_dict()["vision_config"],
-        "llm_config": SMALL.to_dict()["llm_config"],
-        "action_config": SMALL.to_dict()["action_config"],
-        "action_dim": SMALL.action_dim,
-        "chunk_size": SMALL.chunk_size,
+        **{key: sizes[key] for key in ("vision_config", "llm_config", "action_config")},
+        **{key: sizes[key] for key in ("action_dim", "chunk_size")},
         "bf16": dtype == torch.bfloat16,
         "mm_hidden_size": 1152,
     }

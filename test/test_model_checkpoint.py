@@ -405,9 +405,8 @@ def test_missing_folder_config_weights_and_shard_are_named(sharded):
     with pytest.raises(CheckpointError, match="is no folder"):
         DM0.from_pretrained("./nowhere")
     (sharded / SECOND).unlink()
-    with pytest.raises(CheckpointError, match=rf"{SECOND} is missing") as caught:
+    with pytest.raises(CheckpointError, match=rf": {SECOND} is missing, .* 40 tensors; copy it$"):
         DM0.from_pretrained(sharded)
-    assert "lacks" in str(caught.value)
     (sharded / INDEX).write_text("{}")
     with pytest.raises(CheckpointError, match=r"index\.json is broken"):
         DM0.from_pretrained(sharded)

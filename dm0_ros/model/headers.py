@@ -15,9 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Bytes of one number. Tensors of other types keep their name, but their size is not checked.
-WIDTHS = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8, "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1,
-          "F8_E5M2": 1, "I16": 2, "U16": 2, "I32": 4, "U32": 4, "I64": 8, "U64": 8}  # fmt: skip
+# Bits of one number of each type.
+BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("BF16", "F16", "I16", "U16"), 16),
+    **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
 _LONGEST = 100_000_000  # bytes of a header, as the library has it
 _POINTER = b"version https://git-lfs"
 
@@ -110,12 +117,13 @@ def _check_sizes(file: Path, tensors: list[Stored]) -> list[str]:
     """Tensors whose room is not what their shape needs, or that do not follow each other."""
     problems, place = [], 0
     for tensor in tensors:
-        width = WIDTHS.get(tensor.dtype)
-        needed = None if width is None else width * math.prod(tensor.shape)
-        if needed is not None and needed != tensor.size:
+        needed = BITS.get(tensor.dtype, 0) * math.prod(tensor.shape) / 8
+        if tensor.dtype not in BITS:
+            problems.append(f"{file.name}: {tensor.name} has unknown type {tensor.dtype!r}")
+        elif needed != tensor.size:
             problems.append(
                 f"{file.name} contradicts itself: {tensor.name} {tensor.dtype} "
-                f"{tensor.shape} needs {needed} bytes and has {tensor.size}"
+                f"{tensor.shape} needs {needed:.0f} bytes and has {tensor.size}"
             )
         if tensor.begin != place:
             how = "overlaps" if tensor.begin < place else "leaves a hole after"

@@ -87,6 +87,7 @@ def survey(folder: Path, kind: type[DM0], progress: bool | None = None) -> Surve
     except CheckpointError as error:
         problems.append(str(error).replace(f"{folder}/", ""))
     headers, index, remarks, flaws = _read_files(folder)
+    readable = {header.file.name for header in headers if header.tensors}
     problems += flaws
     problems += [problem for header in headers for problem in header.problems]
     tensors = [tensor for header in headers for tensor in header.tensors]
@@ -99,8 +100,9 @@ def survey(folder: Path, kind: type[DM0], progress: bool | None = None) -> Surve
         problems=tuple(problems) + tuple(_check_places(tensors, index)),
         remarks=tuple(remarks),
     )
-    broken = any(header.problems and not header.tensors for header in headers)
-    return found if model is None else _compare(found, model, broken or not headers)
+    # What a file that cannot be read should hold is not missing once more.
+    away = {name for name, file in index.items() if file not in readable}
+    return found if model is None else _compare(found, model, away if readable else None)
 
 
 class _Unfilled(torch.overrides.TorchFunctionMode):
@@ -175,8 +177,11 @@ def _check_places(tensors: list[Stored], index: dict[str, str]) -> list[str]:
     return problems
 
 
-def _compare(found: Survey, model: DM0, incomplete: bool) -> Survey:
-    """The survey with what the network wants and what is there set against each other."""
+def _compare(found: Survey, model: DM0, away: set[str] | None) -> Survey:
+    """The survey with what the network wants and what is there set against each other.
+
+    `away` are in files that cannot be read; None: there is no file that can.
+    """
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     stored, problems = found.stored, list(found.problems)
     missing = [name for name in wanted if name not in stored]
@@ -184,10 +189,11 @@ def _compare(found: Survey, model: DM0, incomplete: bool) -> Survey:
     both = [name for name in wanted if name in stored]
     misshapen = [name for name in both if stored[name].shape != wanted[name]]
     unreadable = [name for name in both if stored[name].dtype not in READABLE]
-    if missing and not (incomplete and not stored):
+    lacking = [name for name in missing if away is not None and name not in away]
+    if lacking:
         problems.append(
-            f"lacks {len(missing)} of the {len(wanted)} tensors that config.json asks for: "
-            f"{shorten(missing)}"
+            f"lacks {len(lacking)} of the {len(wanted)} tensors that config.json asks for: "
+            f"{shorten(lacking)}"
         )
     problems += [
         f"{stored[name].file.name}: {name} has shape {stored[name].shape}, config.json asks for "
