@@ -75,9 +75,9 @@ def test_text_that_finds_no_room_is_refused():
 def test_scores_that_round_to_one_number_are_told_apart():
     hidden = 64
     generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(1, hidden, generator=generator).repeat(40, 1)
-    noise = torch.randn(40, hidden, generator=generator)
-    embeddings += torch.cat((2e-2 * noise[:12], noise[12:]))  # twelve are alike
+    embeddings = torch.randn(40, hidden, generator=generator)
+    embeddings[:12] = embeddings[12] + 2e-3 * embeddings[:12]  # twelve are alike
+    embeddings[12:] /= 10
     weights = PrefixWeights(embeddings.bfloat16(), (), torch.ones(hidden).bfloat16(), 1e-6)
     states = embeddings[:8].bfloat16()
     normed = torch.nn.functional.rms_norm(states, (hidden,), weights.norm, 1e-6)
