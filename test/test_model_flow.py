@@ -70,6 +70,15 @@ def test_the_state_and_the_suffix_stay_float32_around_bfloat16_matrices(tmp_path
     assert not torch.equal(actions, actions.bfloat16().float())
 
 
+def test_the_suffix_is_bfloat16_where_autocast_trains():
+    model, seen = small_model(), []
+    for layer in model.model.action_expert["model"].layers:
+        layer.register_forward_hook(lambda _, inputs, output: seen.append(output[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        model.flow_loss(*observation(), chunk(), chunk(seed=2), torch.tensor([0.2, 0.7]))
+    assert seen == [torch.bfloat16] * 2
+
+
 def test_progress_is_the_least_of_all_steps_and_is_held_constant():
     model, inputs, noise = small_model(progress=True), observation(), chunk()
     given_progress = torch.tensor([0.2, 0.6]).view(2, 1, 1)

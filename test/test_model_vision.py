@@ -69,6 +69,16 @@ def test_the_class_token_takes_part_and_is_dropped():
     assert (model.encode_pictures(images[:, 0]) - before).abs().max() > 1e-4
 
 
+@torch.no_grad()
+def test_output_projections_are_called_as_modules():
+    """So that what is wrapped around them, such as an adapter, is not passed by."""
+    model, called = small_model(), []
+    for block in model.model.mm_vision_tower["vision_tower"].transformer["resblocks"]:
+        block.attn.out_proj.register_forward_hook(lambda *_: called.append(1))
+    model.encode_pictures(observation()[0][:, 0])
+    assert len(called) == SMALL.vision.layers
+
+
 def test_masked_views_are_never_encoded(monkeypatch):
     model, counts = small_model(), []
     encode = model.encode_pictures
