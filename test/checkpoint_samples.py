@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from model_samples import small_model
+from conftest import write_tokenizer
+from model_samples import SMALL, small_model
 from safetensors.torch import load_file, save_file
+
+from dm0_ros.policy.normalisation import compute_stats, save_stats
 
 INDEX = "model.safetensors.index.json"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0a1b2c\nsize 4903218688\n"
@@ -51,6 +56,16 @@ def write_public(
     }
     (folder / "config.json").write_text(json.dumps(config))
     write_weights(folder, tensors, shards)
+    return folder
+
+
+def write_runnable(folder: Path, **options: object) -> Path:
+    """The same with a tokenizer, and statistics of seven columns: a pose and a gripper."""
+    llm = replace(SMALL.llm, vocab_size=300)
+    write_public(folder, llm=llm, action_dim=8, chunk_size=50, **options)
+    write_tokenizer(folder)
+    rows = np.random.default_rng(0).normal(size=(50, 7)) + np.arange(7)
+    save_stats(compute_stats(rows, rows, width=8), folder)
     return folder
 
 

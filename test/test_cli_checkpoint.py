@@ -21,6 +21,7 @@ from checkpoint_samples import (
     edit_json,
     edit_weights,
     write_public,
+    write_runnable,
 )
 from conftest import write_tokenizer
 from hub_server import Hub, serve
@@ -35,15 +36,6 @@ from dm0_ros.policy.settings import load_settings
 
 NAME = "table30_press_three_buttons"
 SHARDS = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
-
-
-def write_runnable(folder, **options):
-    """A public checkpoint with its tokenizer and statistics of seven columns."""
-    write_public(folder, action_dim=8, chunk_size=50, **options)
-    write_tokenizer(folder)
-    rows = np.random.default_rng(0).normal(size=(50, 7)) + np.arange(7)
-    save_stats(compute_stats(rows, rows, width=8), folder)
-    return folder
 
 
 @pytest.fixture
@@ -68,7 +60,7 @@ def test_a_whole_checkpoint_is_told_in_tables(folder):
     assert result.exit_code == 0, result.output
     words = ("progress heads", "BF16", SHARDS[1], "action fr3_finger_joint1", "state roll",
              "right_hand, high, left_hand", "0.004 below 0.04, else 0.084", "quantile",
-             "no fault found", "not used: model.action_expert.lm_head.weight")  # fmt: skip
+             "no faults found", "not used: model.action_expert.lm_head.weight")  # fmt: skip
     for word in words:
         assert word in result.output
 
@@ -210,7 +202,7 @@ def test_a_download_is_inspected_listed_and_then_there_without_a_network(tmp_pat
     home = tmp_path / "home"
     result = dm0(environment(home, address), "download", NAME)
     assert result.returncode == 0, result.stderr
-    assert "no fault found" in result.stdout and "predicts" not in result.stdout
+    assert "no faults found" in result.stdout and "predicts" not in result.stdout
     assert "Fetching" not in result.stderr  # no bar where there is no terminal
     offline = environment(home, None)
     assert dm0(offline, "inspect", NAME).stdout == result.stdout

@@ -5,12 +5,14 @@ import errno
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
-from checkpoint_samples import write_public
+from checkpoint_samples import write_public, write_runnable
 from hub_server import Hub, serve
 from huggingface_hub import constants
 from safetensors.torch import load_file
@@ -18,7 +20,10 @@ from safetensors.torch import load_file
 from dm0_ros.errors import CheckpointError
 from dm0_ros.model import DM0, hub
 from dm0_ros.policy.catalogue import load_catalogue
-from dm0_ros.policy.registry import Checkpoint, find_checkpoint
+from dm0_ros.policy.protocol import Observation
+from dm0_ros.policy.registry import Checkpoint, find_checkpoint, load_policy
+from dm0_ros.robots import load_robot
+from dm0_ros.robots.spec import Space
 
 NAME = "someone/tiny"
 SHARDS = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
@@ -205,6 +210,25 @@ def test_a_policy_never_downloads_but_says_what_to_type(site, tmp_path):
     assert find_checkpoint(f"{task}@v1").folder == old
     folder = hub.locate(NAME)
     assert find_checkpoint(NAME) == Checkpoint(folder, None)
+
+
+def test_a_public_checkpoint_runs_with_the_settings_of_the_table(site, tmp_path):
+    """Its folder has no policy.yaml; the gripper's two values are those of its robot's data."""
+    name, franka = "table30_press_three_buttons", load_robot("franka")
+    site.add(f"Dexmal/DM0-{name}", write_runnable(tmp_path / name, shards=2, progress=True))
+    hub.locate(name)
+    policy = load_policy(name, franka)
+    spec = policy.spec
+    assert (spec.name, spec.space, spec.step, spec.horizon) == (name, Space.EEF_POSE, 0.2, 50)
+    assert spec.camera_slots == ("right_hand", "high", "left_hand")
+    picture = np.full((60, 60, 3), 90, np.uint8)
+    plan = policy.infer(
+        Observation(dict.fromkeys(spec.camera_slots, picture), np.zeros(7), "press", stamp=1.0)
+    )
+    assert set(plan.values[:, 6]) <= {0.004, 0.084}
+    assert plan.progress == 0.0
+    with pytest.raises(CheckpointError, match="was trained for franka, panda, not for someone"):
+        load_policy(name, replace(franka, name="someone"))
 
 
 def test_the_base_is_for_no_robot(site, tmp_path):

@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer
 
 from dm0_ros.errors import CheckpointError, Dm0Error
-from dm0_ros.policy.normalisation import compute_stats, save_stats
+from dm0_ros.policy.normalisation import compute_stats, load_stats, save_stats
+from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.registry import find_checkpoint, load_policy
 from dm0_ros.robots import load_robot
 
@@ -108,3 +110,21 @@ def test_missing_gpu_is_named(tiny_checkpoint):
 def test_unknown_checkpoint_lists_the_known_names(name, message):
     with pytest.raises(CheckpointError, match=message):
         find_checkpoint(name)
+
+
+def test_z_scores_are_undone_with_mean_and_deviation(tiny_checkpoint):
+    observation = Observation(
+        dict.fromkeys(("left_hand", "right_hand"), np.zeros((56, 56, 3), np.uint8)),
+        np.zeros(8),
+        "touch the red block",
+        stamp=0.0,
+    )
+    quantile = load_policy(tiny_checkpoint, ROBOT).infer(observation).values
+    path = tiny_checkpoint / "policy.yaml"
+    settings = yaml.safe_load(path.read_text()) | {"normalisation": "z_score"}
+    path.write_text(yaml.safe_dump(settings))
+    z_score = load_policy(tiny_checkpoint, ROBOT).infer(observation).values
+    stats = load_stats(tiny_checkpoint, width=12).action
+    low, high, mean, std = (v[:8] for v in (stats.low, stats.high, stats.mean, stats.std))
+    numbers = 2 * (quantile - low) / (high - low + 1e-6) - 1
+    np.testing.assert_allclose(z_score, numbers * (std + 1e-6) + mean, atol=1e-6)

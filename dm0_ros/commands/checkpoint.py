@@ -131,7 +131,8 @@ def _show(seen: Inspection) -> None:
         _print(f"note: {remark}")
     for problem in seen.problems:
         _print(f"fault: {problem}", "red")
-    _print(f"{len(seen.problems)} faults" if seen.problems else "no fault found")
+    count = len(seen.problems)
+    _print(f"{count or 'no'} fault{'' if count == 1 else 's'} found")
 
 
 def _table_of_parts(seen: Inspection) -> Any:

@@ -16,6 +16,7 @@ from dm0_ros.model.headers import is_pointer
 from dm0_ros.model.size import PARTS
 from dm0_ros.model.survey import Survey, survey
 from dm0_ros.policy import normalisation, settings
+from dm0_ros.policy.catalogue import load_catalogue
 from dm0_ros.policy.normalisation import NormStats, VectorStats, load_stats
 from dm0_ros.policy.registry import Checkpoint
 from dm0_ros.policy.settings import PolicySettings
@@ -162,9 +163,8 @@ def _name_columns(
         if f"{robot}.yaml" in known:
             names = load_robot(robot).layout(chosen.layout).columns
             return names, names
-    if checkpoint.entry is not None:
-        return checkpoint.entry.columns, checkpoint.entry.state_columns
-    return (), ()
+    entry = checkpoint.entry or load_catalogue().get("" if chosen is None else chosen.name)
+    return ((), ()) if entry is None else (entry.columns, entry.state_columns)
 
 
 def _list_columns(
