@@ -40,7 +40,8 @@ def test_a_policy_without_statistics_of_the_state_plans_the_same(tiny_checkpoint
     del content["norm_stats"]["state"]
     path.write_text(json.dumps(content))
     again = load_policy(str(tiny_checkpoint), ROBOT).infer(observation)
-    np.testing.assert_array_equal(again.values, plan.values)
+    # Each load chooses its kernels by their speed, so the order of sums may differ.
+    np.testing.assert_allclose(again.values, plan.values, atol=1e-5)
 
 
 def test_a_prompt_for_actions_ends_with_the_instruction():
