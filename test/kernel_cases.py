@@ -37,6 +37,7 @@ class Case:
     shared: int = 2
     width: int = 32
     dtype: str = "float32"
+    gain: float = 1.0  # of queries and keys; scores go with its square
     tiles: dict = field(default_factory=dict)  # what to change in every tile
 
 
@@ -47,11 +48,14 @@ CASES = {
     "no padding": Case((20,), 20, 17),
     "no groups": Case((9, 16), 16, 7, heads=2, shared=2),
     "groups of four": Case((9, 16), 16, 20, heads=8, shared=2),
-    "heads of full width": Case((70,), 80, 51, inner=64, heads=2, shared=1, width=128),
-    "two splits": Case((70, 20), 96, 9, inner=64, tiles={"splits": 2, "depth": 16}),
+    "heads of full width": Case(
+        (70,), 80, 51, inner=64, heads=2, shared=1, width=128, tiles={"splits": 1}
+    ),
+    "two splits": Case((150, 20), 160, 9, inner=64, tiles={"splits": 2, "depth": 16}),
     "four splits": Case((150,), 160, 50, inner=64, tiles={"splits": 4, "depth": 16}),
     "few keys for the splits": Case((1,), 16, 3, inner=64, tiles={"splits": 4, "depth": 16}),
     "small tiles": Case((30, 40), 48, 10, tiles={"rows": 16, "columns": 16, "depth": 16}),
+    "scores beyond the range of exp": Case((9,), 16, 80, inner=64, gain=8.0),
     "eight robots": Case((5, 6, 7, 8, 1, 2, 3, 4), 8, 10),
 }
 for _name in ("heads of full width", "four splits"):
@@ -66,7 +70,7 @@ def make_weights(case: Case, device: torch.device) -> LayerWeights:
         return Dense((torch.randn(rows, columns) * columns**-0.5).to(device, dtype))
 
     def gain() -> torch.Tensor:
-        return (0.5 + torch.rand(case.width)).to(device, dtype)
+        return (case.gain * (0.5 + torch.rand(case.width))).to(device, dtype)
 
     return LayerWeights(
         qkv=dense(wide + 2 * case.shared * case.width, case.hidden),

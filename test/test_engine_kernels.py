@@ -39,7 +39,8 @@ def test_a_layer_is_the_plain_one(results, name):
         pytest.skip("on a GPU the kernels have no float32")
     found = results[name]
     largest = LARGEST_ERROR[CASES[name].dtype]
-    assert found["x"] < largest
+    # what rounds a score of hundreds moves its exponential as much
+    assert found["x"] < largest * (100 if CASES[name].gain > 1 else 1)
     assert found["keys"] < largest
     assert found["values"] < largest
     assert found["rest untouched"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from dm0_ros.engine.flow import Suffix
+from dm0_ros.engine.flow import Suffix, SuffixLayer
 from dm0_ros.engine.kernels.expert import ExpertLayerKernels, LaunchError
 from dm0_ros.engine.kernels.tiles import Grids, LayerShape, Tile, Tiles
 from dm0_ros.engine.weights import LayerWeights
@@ -63,7 +63,7 @@ def tune(
     `layers` run one after another, as they do in the network. Give as many as the network has,
     or at least more than fit into the L2 cache: else their weights would come from there.
     """
-    trial = _Trial(layers, batch, count, begin, measure)
+    trial = Trial(layers, batch, count, begin, measure)
     best = ExpertLayerKernels(layers[0], batch, count).tiles
     seconds = trial(best)
     for name in PROGRAMS:
@@ -93,8 +93,8 @@ def candidates(shape: LayerShape, tiles: Tiles, name: str) -> Iterator[Tile]:
                     yield tile
 
 
-class _Trial:
-    """Times the layers with given tiles; inputs stay the same."""
+class Trial:
+    """Times layers on inputs that stay the same. Its `done` keeps every tiling with its time."""
 
     def __init__(
         self,
@@ -120,18 +120,22 @@ class _Trial:
         self.suffix = Suffix(begin, lengths, rope, None)
 
     def __call__(self, tiles: Tiles) -> float:
-        """Seconds per layer; infinite for tiles that need more than the GPU has."""
+        """Seconds per layer with the kernels; infinite for tiles that need too much of the GPU."""
         layer = ExpertLayerKernels(self.layers[0], self.shape.batch, self.shape.count, tiles)
-        x = self.x.clone()
-
-        def run() -> None:
-            x.copy_(self.x)
-            for index, weights in enumerate(self.layers):
-                layer(x, weights, self.keys[index], self.values[index], self.suffix)
-
         try:
-            seconds = self.measure(run) / len(self.layers)
+            seconds = self.time(layer)
         except LaunchError:
             seconds = float("inf")
         self.done.append((tiles, seconds))
         return seconds
+
+    def time(self, layer: SuffixLayer) -> float:
+        """Seconds per layer."""
+        x = self.x.clone()
+
+        def run() -> None:
+            out = x.copy_(self.x)
+            for index, weights in enumerate(self.layers):
+                out = layer(out, weights, self.keys[index], self.values[index], self.suffix)
+
+        return self.measure(run) / len(self.layers)
