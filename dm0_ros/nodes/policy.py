@@ -54,7 +54,7 @@ class PolicyNode(LifecycleNode):
     def _declare_parameters(self) -> None:
         fixed = partial(declare, self, read_only=True)
         fixed("robot", "franka", "Robot: a name in config/, or the path of a YAML")
-        fixed("checkpoint", "dm0-nano", "Checkpoint: a shipped one by name, or a folder's path")
+        fixed("checkpoint", "dm0-nano", "Checkpoint: a name, see docs/checkpoints.md, or a path")
         fixed("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ...")
         fixed("dtype", "", "float32 or bfloat16; empty: what the checkpoint says")
         fixed("compiled", False, "Compile the network's layers: slower to start, then faster")
