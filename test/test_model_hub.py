@@ -4,6 +4,7 @@
 import errno
 import json
 import os
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,20 @@ def test_after_a_failure_only_the_rest_is_fetched(site):
     site.requests.clear()
     DM0.from_pretrained(NAME)
     assert site.fetched() == [SHARDS[1]]
+
+
+@pytest.mark.parametrize("notes", [True, False])
+@pytest.mark.parametrize("name", [SHARDS[1], "config.json", "model.safetensors.index.json"])
+def test_a_snapshot_with_a_hole_is_filled(site, tmp_path, name, notes):
+    folder = hub.locate(NAME)
+    blob = (folder / name).resolve()
+    (folder / name).unlink()
+    blob.unlink()
+    if not notes:  # older clients keep none
+        shutil.rmtree(folder.parent.parent / "trees")
+    site.requests.clear()
+    DM0.from_pretrained(NAME)
+    assert site.fetched() == [name]
 
 
 def test_without_a_network_what_is_here_is_given(site, monkeypatch, tmp_path):

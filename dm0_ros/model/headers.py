@@ -52,9 +52,15 @@ class Header:
 
 
 def is_pointer(file: Path) -> bool:
-    """Whether this is what git keeps of a large file until git-lfs fetches it."""
-    with file.open("rb") as content:
-        return content.read(len(_POINTER)) == _POINTER
+    """Whether this is what git keeps of a large file until git-lfs fetches it.
+
+    A file that cannot be read is none: whoever needs its content will say why.
+    """
+    try:
+        with file.open("rb") as content:
+            return content.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
 
 
 def describe_pointer(file: Path) -> str:

@@ -80,7 +80,17 @@ def find_cached(repository: Repository) -> Path | None:
         folder = _snapshot(repository, local_files_only=True)
     except LocalEntryNotFoundError:
         return None
-    return folder if (folder / "config.json").is_file() else None
+    return folder if _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a snapshot has its files: the client cannot tell where its own notes are gone."""
+    index = folder / "model.safetensors.index.json"
+    needed = {"config.json", "model.safetensors"}
+    if index.is_file():
+        weights = re.findall(r'"([^"/]+\.safetensors)"', index.read_text("utf-8"))
+        needed = {"config.json", *weights}
+    return all((folder / name).is_file() for name in needed)
 
 
 def fetch(repository: Repository) -> Path:
