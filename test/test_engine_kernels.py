@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from kernel_cases import CASES, TUNING
+from kernel_cases import CASES, TUNING, dtype_on
 
 from dm0_ros.engine.kernels.tiles import LayerShape, choose_tiles
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
 HERE = Path(__file__).resolve().parent
-ON_GPU = torch.cuda.is_available()
 # Relative, over the whole output. The interpreter cuts to bfloat16 where a GPU rounds.
 LARGEST_ERROR = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
 FULL_SIZE = LayerShape(1, 50, 1024, 1536, 16, 8, 128, torch.bfloat16)
@@ -35,10 +34,8 @@ def results(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_layer_is_the_plain_one(results, name):
-    if ON_GPU and CASES[name].dtype == "float32":
-        pytest.skip("on a GPU the kernels have no float32")
     found = results[name]
-    largest = LARGEST_ERROR[CASES[name].dtype]
+    largest = LARGEST_ERROR[dtype_on(CASES[name], "cuda" if torch.cuda.is_available() else "cpu")]
     # what rounds a score of hundreds moves its exponential as much
     assert found["x"] < largest * (100 if CASES[name].gain > 1 else 1)
     assert found["keys"] < largest
