@@ -114,6 +114,21 @@ def test_weights_are_shared_and_settings_kept(tmp_path):
     assert ours.data_ptr() == theirs.data_ptr()
 
 
+@pytest.mark.parametrize("against", [None, pytest.param(CHECKOUT, marks=needs_reference)])
+def test_the_benchmark_says_how_far_they_are(against, capsys):
+    import model_exactness
+
+    options = ["--size", "tiny", "--steps", "2"] + (["--against", against] if against else [])
+    figures = model_exactness.main(options)
+    assert '"model_exactness"' in capsys.readouterr().out
+    for name in ("dense", "ragged"):
+        found = figures["tiny"][name]
+        assert 1e-4 < found["ours bf16 to ours fp32"]["actions"] < 2e-2
+        if against:
+            assert found["ours fp32 to reference fp32"]["actions"] < 1e-6
+            assert found["ours bf16 to reference bf16"]["bits equal"] or name == "ragged"
+
+
 def test_a_reference_that_would_ignore_its_pictures_is_refused():
     from support import reference
 
