@@ -15,7 +15,7 @@ import torch
 from dm0_ros.engine import Engine, EngineOptions, FramePreparer, Request
 from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
 from dm0_ros.model import DM0
-from dm0_ros.model.config import read_config
+from dm0_ros.model.config import DM0Config, read_config
 from dm0_ros.policy.actions import clip_columns, decode_actions, settle_grippers
 from dm0_ros.policy.normalisation import NormStats, load_stats
 from dm0_ros.policy.observation import check_observation
@@ -207,16 +207,7 @@ def load_parts(
     layout = settings.layout_of(robot)
     tokenizer = load_tokenizer(folder)
     config = read_config(folder)
-    if tokenizer.size > config.llm.vocab_size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has {tokenizer.size} tokens, the network "
-            f"{config.llm.vocab_size}; use the tokenizer that came with the checkpoint"
-        )
-    if (settings.executed_rows or 0) > config.chunk_size:
-        raise CheckpointError(
-            f"{settings.name}: executed_rows is {settings.executed_rows}, but a chunk of the "
-            f"network has {config.chunk_size} rows; correct it in policy.yaml"
-        )
+    _check_sizes(folder, config, tokenizer, settings)
     stats = load_stats(folder, width=config.action_dim)
     _check_columns(folder, stats, layout, config.action_dim)
     model = DM0.from_pretrained(folder, dtype=precision, device=target, progress=settings.progress)
@@ -227,6 +218,21 @@ def load_parts(
     )
     engine = Engine(model, options or EngineOptions(), preparer)
     return Dm0Parts(engine, tokenizer, stats, settings, layout)
+
+
+def _check_sizes(
+    folder: Path, config: DM0Config, tokenizer: Tokenizer, settings: PolicySettings
+) -> None:
+    if tokenizer.size > config.llm.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.size} tokens, the network "
+            f"{config.llm.vocab_size}; use the tokenizer that came with the checkpoint"
+        )
+    if (settings.executed_rows or 0) > config.chunk_size:
+        raise CheckpointError(
+            f"{settings.name}: executed_rows is {settings.executed_rows}, but a chunk of the "
+            f"network has {config.chunk_size} rows; correct it in policy.yaml"
+        )
 
 
 def _check_columns(folder: Path, stats: NormStats, layout: Layout, width: int) -> None:
