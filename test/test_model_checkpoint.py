@@ -238,11 +238,12 @@ def test_truncated_file_is_named(folder, keep):
 
 
 def test_what_a_truncated_file_lost_is_named(folder):
-    file = folder / SINGLE
-    with safe_open(file, "pt") as content:
-        names = content.offset_keys()
+    file, header = folder / SINGLE, {}
+    edit_header(file, header.update)
+    ends = {name: entry["data_offsets"][1] for name, entry in header.items() if "." in name}
+    last = max(ends, key=ends.get)
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=f"1 of .* bytes are missing, .* {names[-1]}; copy"):
+    with pytest.raises(CheckpointError, match=f"1 of .* bytes are missing, .* {last}; copy"):
         DM0.from_pretrained(folder)
 
 
