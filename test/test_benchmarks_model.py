@@ -218,6 +218,16 @@ def test_stages_are_held_against_the_gates(run):
         assert entry["gate"]["beyond"] == []
 
 
+def test_8_bit_products_are_further_off_and_judged_by_their_own_gate(run):
+    (setting, _) = run("--dtype", "bf16", "fp8")["figures"]["settings"]
+    bf16, fp8, _ = setting["contenders"]
+    assert (bf16["dtype"], fp8["dtype"]) == ("bf16", "fp8")
+    assert fp8["error"] > 2 * bf16["error"]
+    assert set(fp8["gate"]["limits"]) == {"actions"}
+    assert fp8["gate"]["largest_share_of_seeds"] == 0.05
+    assert fp8["floors_ms"]["a"]["total"] < bf16["floors_ms"]["a"]["total"]
+
+
 def test_a_stage_that_is_wrong_is_named(monkeypatch):
     from support.contenders import Eager
     from support.judge import Judge
@@ -232,7 +242,7 @@ def test_a_stage_that_is_wrong_is_named(monkeypatch):
     found = judge.judge(Eager(model, "fp32", 2))
     assert found["errors"]["vision tokens"] == 0
     (keys, actions) = found["beyond"]
-    assert "prefix keys and values, layer 3" in keys
+    assert "prefix keys and values, layer 6" in keys
     assert actions.startswith("actions")
 
 

@@ -19,7 +19,8 @@ from dm0_ros.model.config import NAMED_TOWERS
 from dm0_ros.resources import find_resource
 
 _HEADS = {"num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8}
-_FEW = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+# More layers than 8-bit products leave alone.
+_FEW = {"num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 2}
 RANDOM = {
     # The public checkpoints (facts: dm0_model.md, A.3).
     "full": DM0Config(
@@ -28,7 +29,7 @@ RANDOM = {
         expert=DecoderConfig(151_936, 1024, 1536, head_dim=128, **_HEADS),
     ),
     "tiny": DM0Config(
-        vision=VisionConfig(image_size=56, patch_size=14, width=32, layers=2, heads=2),
+        vision=VisionConfig(image_size=56, patch_size=14, width=32, layers=5, heads=2),
         llm=DecoderConfig(64, 48, 80, head_dim=16, **_FEW),
         expert=DecoderConfig(64, 32, 56, head_dim=16, **_FEW),
         action_dim=8,

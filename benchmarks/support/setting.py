@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -86,9 +87,12 @@ def measure(
         try:
             actions = _prepare(entry, contender, truth, warm_ups, device)
             ready.append((contender, entry, actions))
+            note = f"{entry['prepare_s']} s, error {entry['error']:.1e}"
         except Exception as error:  # one that fails must not cost the others their time on a GPU
             entry["refused"] = f"{type(error).__name__}: {error}"
             entry["traceback"] = traceback.format_exc()
+            note = entry["refused"]
+        print(f"  {contender.name} {contender.dtype}: {note}", file=sys.stderr, flush=True)
     samples = take_turns([c for c, *_ in ready], truth.batches, count, rounds, deadline)
     for (_, entry, _), found in zip(ready, samples, strict=True):
         entry["ms"] = found.summarise()
@@ -126,6 +130,7 @@ def _prepare(
     gpu = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if gpu else 0
     entry["prepare_s"] = round(warm_up(contender, truth.batches, warm_ups), 2)
+    contender.run(truth.batches[-1])  # nothing of the first is left to be reused
     actions = [contender.run(scenes) for scenes in truth.batches]
     again = contender.run(truth.batches[0])
     entry["error"] = relative_error(actions, truth.actions)
