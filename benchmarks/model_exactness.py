@@ -31,6 +31,7 @@ MIDDLE = DM0Config(
     llm=DecoderConfig(1000, 512, 1536, **_HEADS),
     expert=DecoderConfig(1000, 256, 384, **_HEADS),
 )
+SIZES = ["tiny", "middle", "nano"]
 Outputs = tuple[Tensor, Tensor]
 
 
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     """Runs the comparison; gives its figures."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--size", nargs="+", default=["tiny", "middle", "nano"], help="also full, or a folder")
+    add("--size", nargs="+", default=SIZES, help="also full, or a folder")
     add("--against", metavar="PATH", help="a checkout of dexmal/dexbotic")
     add("--device", default="cpu")
     add("--batch", type=int, default=2)
@@ -121,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
             name: compare(model, options, ragged)
             for name, ragged in (("dense", False), ("ragged", True))
         }
-    report("model_exactness", figures, options.write)
+    name = "model_exactness" if options.size == SIZES else f"model_exactness_{options.size[0]}"
+    report(name, figures, options.write)
     return figures
 
 
