@@ -120,7 +120,7 @@ def test_the_benchmark_says_how_far_they_are(against, capsys):
 
     options = ["--size", "tiny", "--steps", "2"] + (["--against", against] if against else [])
     figures = model_exactness.main(options)
-    assert '"model_exactness"' in capsys.readouterr().out
+    assert '"model_exactness_tiny"' in capsys.readouterr().out
     for name in ("dense", "ragged"):
         found = figures["tiny"][name]
         assert 1e-4 < found["ours bf16 to ours fp32"]["actions"] < 2e-2
