@@ -158,10 +158,15 @@ class Stages:
         return plain if choice.name == TORCH else choice.layer
 
     def _choose(self, shape: AttentionShape) -> Attend:
-        """By timing on the first shape of a kind; lengths alone do not ask for another choice."""
+        """By timing on the first shape of a kind; lengths alone do not ask for another choice.
+
+        On a CPU torch's own choice is never far from the fastest, and the same in every run.
+        """
         kind = replace(shape, queries=0, keys=0)
         if kind not in self._choices:
-            name = None if shape.masked else self._options.attention
+            name = "default" if self._device.type == "cpu" else None
+            if self._options.attention and not shape.masked:
+                name = self._options.attention
             self._choices[kind] = choose(shape, self.dtype, self._device, name)
         return self._choices[kind].attend
 
