@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import write_tokenizer
 from model_samples import SMALL, small_model
 from safetensors.torch import load_file, save_file
+from tokenizer_samples import write_tokenizer
 
 from dm0_ros.policy.normalisation import compute_stats, save_stats
 

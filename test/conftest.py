@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tokenizer_samples import write_tokenizer
 
 from dm0_ros.policy.normalisation import compute_stats, save_stats
 from dm0_ros.robots import load_robot
@@ -65,21 +66,6 @@ def write_checkpoint(folder, progress=False):
     save_stats(compute_stats(random, random, width=12), folder)
     write_tokenizer(folder)
     return folder
-
-
-def write_tokenizer(folder):
-    """A tokenizer with one token per byte."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator([], trainer)
-    raw.save(str(folder / "tokenizer.json"))
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from checkpoint_samples import (
     write_public,
     write_runnable,
 )
-from conftest import write_tokenizer
 from hub_server import Hub, serve
 from huggingface_hub import constants
+from tokenizer_samples import write_tokenizer
 from typer.testing import CliRunner
 
 from dm0_ros import cli
