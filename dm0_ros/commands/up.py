@@ -18,7 +18,7 @@ def up(
     robot: Annotated[str, typer.Argument(help="name in config/, or path of a YAML")] = "franka",
     sim: Annotated[bool, typer.Option("--sim", help="simulate robot and cameras")] = False,
     checkpoint: Annotated[
-        str, typer.Option(help="shipped checkpoint by name, or a folder")
+        str, typer.Option(help="checkpoint by name (dm0 checkpoint list), or a folder")
     ] = "dm0-nano",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     compressed: Annotated[bool, typer.Option(help="JPEG pictures instead of raw ones")] = False,
