@@ -31,7 +31,7 @@ _FLAG = ("true", "false")
 # `robot` comes from the launch file's name and the argument of `dm0 up`.
 ARGUMENTS = (
     Argument("sim", "false", "Simulate robot and cameras instead of using real ones.", _FLAG),
-    Argument("checkpoint", "dm0-nano", "Checkpoint by name (dm0 checkpoint list), or a folder's path."),
+    Argument("checkpoint", "dm0-nano", "Checkpoint by name, or a folder's path."),
     Argument("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ..."),
     Argument("compressed", "false", "JPEG pictures instead of raw ones.", _FLAG),
     Argument("overlay", "true", "Draw the plan on the pictures and as markers.", _FLAG),
