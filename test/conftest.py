@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures that several rooms share, and the count of tests that ran over real DDS."""
 
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,11 @@ from tokenizer_samples import write_tokenizer
 
 from dm0_ros.policy.normalisation import compute_stats, save_stats
 from dm0_ros.robots import load_robot
+
+# Networks of test size gain nothing from a second thread, and beside other work its barriers cost
+# ten times what they save. Read when torch is imported, also by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell starts background jobs with SIGINT ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
