@@ -9,6 +9,7 @@ import yaml
 from dm0_ros.errors import Dm0Error, RobotError
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
+from dm0_ros.robots.spec import Space
 
 FRANKA = yaml.safe_load(find_resource("config", "franka.yaml").read_text())
 
@@ -21,12 +22,21 @@ def write(tmp_path, change):
     return path
 
 
-@pytest.mark.parametrize("name", ["franka", "panda"])
-def test_shipped_robots_load(name):
+@pytest.mark.parametrize(
+    ("name", "joints", "slots"),
+    [
+        ("franka", 7, ("right_hand", "high", "left_hand")),
+        ("panda", 7, ("right_hand", "high", "left_hand")),
+        ("ur5", 6, ("right_hand", "left_hand")),
+    ],
+)
+def test_shipped_robots_load(name, joints, slots):
     spec = load_robot(name)
     assert spec.name == name
-    assert len(spec.joint_names) == 7 and len(spec.gripper_names) == 1
-    assert spec.camera_slots == ("right_hand", "high", "left_hand")
+    assert len(spec.joint_names) == joints and len(spec.gripper_names) == 1
+    assert spec.camera_slots == slots
+    assert set(spec.simulation.cameras) == set(slots)
+    assert spec.layout("pose").space is Space.EEF_POSE
     for joint in spec.joints:
         assert joint.lower < spec.home[joint.name] < joint.upper
 
