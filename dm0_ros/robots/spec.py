@@ -38,6 +38,13 @@ class Joint:
     jerk: float
 
 
+class GripperMode(str, Enum):
+    """What a gripper does between two rows of a plan."""
+
+    LINEAR = "linear"  # goes straight from one to the next
+    HOLD = "hold"  # stays until the next is due
+
+
 @dataclass(frozen=True)
 class Gripper:
     """A gripper, known by the joint name under which the driver reports it."""
@@ -47,6 +54,8 @@ class Gripper:
     open: float  # m of opening
     velocity: float  # m/s of opening
     opening_per_joint: float  # m of opening for 1 m of reported joint position
+    mode: GripperMode = GripperMode.LINEAR
+    hysteresis: float = 0.0  # m: smaller changes of the wanted opening are not obeyed
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,11 @@ class ExecutorSettings:
     max_first_distance: float  # rad: a plan that starts further away is refused
     blend_time: float  # s over which a new plan takes over from the old one
     state_timeout: float  # s without joint states after which the executor holds
+    plan_timeout: float = 0.0  # s: a plan whose observation is older is left; 0: never
+    approach: bool = False  # move slowly to a first row that is too far, instead of refusing
+    observation_latency: float = 0.0  # s from what a picture shows to the stamp it gets
+    actuation_latency: float = 0.0  # s from a command to the arm's motion
+    gripper_latency: float = 0.0  # s from a command to the gripper's motion
 
 
 @dataclass(frozen=True)
@@ -179,6 +193,15 @@ class RobotSpec:
         return self.layouts[name]
 
 
+_NOT_NEGATIVE = (
+    "blend_time",
+    "plan_timeout",
+    "observation_latency",
+    "actuation_latency",
+    "gripper_latency",
+)
+
+
 def _check_limits(spec: RobotSpec) -> None:
     for joint in spec.joints:
         if not joint.lower < joint.upper:
@@ -189,11 +212,18 @@ def _check_limits(spec: RobotSpec) -> None:
     for gripper in spec.grippers:
         if not gripper.closed < gripper.open:
             raise RobotError(f"{spec.name}: gripper {gripper.name}: closed must be below open")
+        if gripper.velocity <= 0:
+            raise RobotError(f"{spec.name}: gripper {gripper.name}: velocity must be positive")
+        if gripper.hysteresis < 0:
+            raise RobotError(
+                f"{spec.name}: gripper {gripper.name}: hysteresis must not be negative"
+            )
     for key in ("rate", "max_first_distance", "state_timeout"):
         if getattr(spec.executor, key) <= 0:
             raise RobotError(f"{spec.name}: executor.{key} must be positive")
-    if spec.executor.blend_time < 0:
-        raise RobotError(f"{spec.name}: executor.blend_time must not be negative")
+    for key in _NOT_NEGATIVE:
+        if getattr(spec.executor, key) < 0:
+            raise RobotError(f"{spec.name}: executor.{key} must not be negative")
 
 
 def _check_names(spec: RobotSpec) -> None:
