@@ -8,10 +8,20 @@ from dm0_ros.control.limits import Limits
 from dm0_ros.control.machine import Executor
 from dm0_ros.control.plan import Chunk
 from dm0_ros.control.prefix import Prefix, choose_prefix
-from dm0_ros.control.seam import Blend, HoldUntilDone, Replace, Rtc, Seam, TemporalEnsemble
+from dm0_ros.control.seam import (
+    SEAMS,
+    Blend,
+    HoldUntilDone,
+    Replace,
+    Rtc,
+    Seam,
+    TemporalEnsemble,
+    make_seam,
+)
 from dm0_ros.control.state import SetPoint, State, Status
 
 __all__ = [
+    "SEAMS",
     "Blend",
     "Chunk",
     "Executor",
@@ -26,4 +36,5 @@ __all__ = [
     "Status",
     "TemporalEnsemble",
     "choose_prefix",
+    "make_seam",
 ]

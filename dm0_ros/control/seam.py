@@ -18,6 +18,9 @@ from dm0_ros.control.plan import Plan, interpolate
 from dm0_ros.control.transit import catch
 from dm0_ros.errors import PlanError
 
+_DECAY = 0.01  # of an ensemble's weights from plan to plan, as ACT has it
+_DEPTH = 4  # plans in an ensemble
+_RTC_TIME = 0.05  # s of the blend between plans that agree already
 _SHARE = 0.5  # of the limits that a fade may use up, leaving the rest to the plan itself
 _SHORTEST = 1e-3  # s of a fade: rounding errors need none shorter
 _SLOWER = (1.0, 1.25, 1.6)  # paces that are tried where a plan leaves no room for the seam
@@ -153,6 +156,20 @@ class Rtc(Blend):
 
     A short blend takes away what is left. The rows to keep come from `prefix`.
     """
+
+
+SEAMS = ("blend", "replace", "hold_until_done", "temporal_ensemble", "rtc")
+
+
+def make_seam(name: str, blend_time: float, executed_rows: int) -> Seam:
+    """The strategy of that name; raises `KeyError` for one that is not in `SEAMS`."""
+    return {
+        "blend": Blend(blend_time),
+        "replace": Replace(),
+        "hold_until_done": HoldUntilDone(executed_rows),
+        "temporal_ensemble": TemporalEnsemble(blend_time, _DECAY, _DEPTH),
+        "rtc": Rtc(min(blend_time, _RTC_TIME)),
+    }[name]
 
 
 def fit(plan: Plan, now: float, limits: Limits) -> Joined:

@@ -16,7 +16,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from dm0_ros.control import Blend, Chunk, Executor, Replace, State, Status
+from dm0_ros.control import SEAMS, Chunk, Executor, State, Status, make_seam
 from dm0_ros.errors import PlanError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
@@ -39,6 +39,7 @@ _SETTINGS = {
     "blend_time": ("Time over which a new plan takes over from the old one (s)", 5.0),
     "max_first_distance": ("Distance from the measured state to refuse plans at (rad)", 7.0),
     "state_timeout": ("Age of joint states from which on the executor stops (s)", 60.0),
+    "plan_timeout": ("Age of an observation from which on its plan is left; 0: never (s)", 60.0),
 }
 
 
@@ -66,16 +67,20 @@ class ExecutorNode(LifecycleNode):
             self,
             "seam",
             "blend",
-            "How a new plan takes over: blend (smoothly) or replace (as fast as limits allow)",
-            choices=("blend", "replace"),
+            "How a new plan takes over; see docs/executor.md",
+            choices=SEAMS,
         )
+        description = "Rows of a plan that hold_until_done plays"
+        declare(self, "executed_rows", 50, description, (1, 1000))
 
     def configure(self) -> None:
         """See `LifecycleNode`. Raises `RobotError` where the robot's YAML is wrong."""
         robot = self._read_robot()
-        seam = Blend(robot.executor.blend_time)
-        if self.get_parameter("seam").value == "replace":
-            seam = Replace()
+        seam = make_seam(
+            self.get_parameter("seam").value,
+            robot.executor.blend_time,
+            self.get_parameter("executed_rows").value,
+        )
         self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
         self._rate = robot.executor.rate
         simulated = self.get_parameter("use_sim_time").value
