@@ -402,7 +402,66 @@ SEAMS = (
     TemporalEnsemble(0.3, 0.01, 4),
     Rtc(0.05),
 )
-KINDS = ["plan"] * 8 + ["stop", "reset", "clock", "mute", "unmute", "old", "gap", "pace", "again"]
+KINDS = ["plan"] * 12 + ["stop", "reset", "clock", "mute", "unmute", "old", "gap", "pace", "again"]
+
+
+def consider(rig, values, ahead=0.02, **changes):
+    """A plan in the three steps of a node, without the last."""
+    rig.sequence += 1
+    chunk = Chunk(
+        rig.now, 0.1, Space.JOINT_POSITION, NAMES, values, rig.sequence, rig.executor.epoch
+    )
+    return rig.executor.consider(replace(chunk, **changes), rig.now, ahead)
+
+
+def test_a_draft_counts_from_where_it_was_meant_to_while_ticks_go_on():
+    rig = Rig()
+    rig.plan(ramp(0.3))
+    rig.run(0.5)
+    draft = consider(rig, rig.measured + ramp(0.3) - HOME + 0.03 * np.eye(8)[1])
+    foreseen = rig.executor.preview(rig.now, PERIOD, 3)
+    rig.run(PERIOD)
+    draft.design()
+    rig.executor.adopt(draft, rig.now)
+    rig.run(PERIOD)
+    for index in (0, 1):  # until then the old motion goes on
+        np.testing.assert_allclose(rig.points[index - 2], foreseen[index].positions, atol=1e-9)
+    assert rig.status.sequence == 2 and rig.status.seam == pytest.approx(0.03, abs=1e-3)
+    rig.run(2.5)
+    np.testing.assert_allclose(rig.points[-1][:ARM], draft.path.rest, atol=1e-9)
+    check_limits(rig.path)
+
+
+def test_a_draft_that_comes_too_late_is_designed_anew():
+    rig = Rig()
+    rig.plan(ramp(0.3))
+    rig.run(0.5)
+    draft = consider(rig, rig.measured + ramp(0.3) - HOME)
+    draft.design()
+    rig.run(0.3)
+    rig.executor.adopt(draft, rig.now)
+    rig.run(1.0)
+    assert rig.status.sequence == 2
+    check_limits(rig.path)
+
+
+def test_a_draft_from_before_a_stop_or_a_reset_moves_nothing():
+    for halt, words in (("stop", "reset first"), ("reset", "the epoch is 1")):
+        rig = Rig()
+        rig.plan(ramp(0.3))
+        rig.run(0.5)
+        draft = consider(rig, rig.measured + ramp(0.3) - HOME)
+        draft.design()
+        getattr(rig.executor, halt)("halt")
+        place = rig.points[-1]
+        with pytest.raises(PlanError, match=words):
+            rig.executor.adopt(draft, rig.now)
+        rig.run(1.0)
+        assert rig.state in (State.HOLD, State.IDLE)
+        assert np.abs(rig.points[-1] - place).max() < 0.3 * 0.04  # braking from 0.3 rad/s
+        check_limits(rig.path)
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(KINDS),
@@ -415,14 +474,14 @@ EVENTS = st.lists(
 
 def send_plan(rig, generator, old):
     rows = generator.integers(1, 30)
-    size = generator.choice([0.003, 0.01, 0.1, 1.0])
+    size = generator.choice([0.003, 0.01, 0.03, 0.1, 0.5])
     noise = generator.normal(size=(rows, 8)) * size
     if generator.random() < 0.1:
         noise[-1, 0] = generator.choice([np.nan, np.inf, 1e9])
     try:
         rig.plan(
             rig.measured + np.cumsum(noise, 0) * generator.choice([0.1, 1.0]),
-            start=rig.now - generator.uniform(-0.2, 1.0),
+            start=rig.now - generator.uniform(-0.2, 0.4),
             step=generator.choice([0.02, 0.1, 0.2]),
             epoch=rig.executor.epoch - old,
         )
@@ -449,6 +508,8 @@ def happen(rig, kind, seed):
         rig.executor.scale(generator.choice([0.0, 0.3, 0.7, 1.0]))
     else:
         rig.joints_arrive = kind == "unmute"
+    if rig.state in (State.HOLD, State.FAULT) and generator.random() < 0.6:
+        rig.executor.reset("go on")
 
 
 @settings(max_examples=300, deadline=None)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dm0_ros.control.draft import Draft
 from dm0_ros.control.intake import anchor, plan_time
 from dm0_ros.control.limits import Limits
-from dm0_ros.control.plan import Chunk, Plan
+from dm0_ros.control.plan import Chunk
 from dm0_ros.control.prefix import Delays
 from dm0_ros.control.seam import Seam
 from dm0_ros.control.state import SetPoint, State, Status
@@ -63,7 +64,10 @@ class Executor:
         Raises `PlanError`, and counts the plan as dropped, where it is refused.
         """
         try:
-            self._accept(chunk, now)
+            draft = self.consider(chunk, now)
+            if draft is not None:
+                draft.design()
+                self.adopt(draft, now)
         except PlanError as error:
             self.refuse(str(error))
             raise
@@ -74,7 +78,13 @@ class Executor:
         self._refusal = why
         return PlanError(why)
 
-    def _accept(self, chunk: Chunk, now: float) -> None:
+    def consider(self, chunk: Chunk, now: float, ahead: float = 0.0) -> Draft | None:
+        """Check a plan; gives the draft of a motion that leaves the present one ``ahead`` s later.
+
+        With `Draft.design` and `adopt`, `accept` in three steps, of which the second, the long
+        one, touches nothing of this executor. None where the arm first approaches the plan.
+        Raises `PlanError`, without counting it.
+        """
         self._check_turn(chunk)
         values, clamped = self._limits.clamp(self._limits.arrange(chunk))
         plan = anchor(chunk, values, now, self._settings, self._tracker.clock)
@@ -82,18 +92,36 @@ class Executor:
             measured = self._watch.measured(now)
         except ObservationError as error:
             raise PlanError(f"plan {chunk.sequence} cannot start: {error}") from error
-        prepared = self._tracker.prepare(plan)
-        first = prepared.at(max(self._tracker.clock.due, prepared.start))
+        draft = self._tracker.draft(chunk, plan, measured, ahead)
+        first = draft.prepared.at(max(self._tracker.clock.due, draft.prepared.start))
         try:
             self._limits.check_first(first, measured)
         except PlanError:
             if not self._settings.approach or self._tracker.moving:
                 raise
             self._approach(chunk, first, measured, now)
-            return
-        self._take_over(chunk, plan, prepared, measured, now)
+            return None
         named = zip(self.names, clamped, strict=True)
-        self._tracker.bound += tuple(f"{name}: position" for name, beyond in named if beyond)
+        draft.bound = tuple(f"{name}: position" for name, beyond in named if beyond)
+        return draft
+
+    def adopt(self, draft: Draft, now: float) -> None:
+        """Follow a draft that is designed; a new one where it came too late.
+
+        Raises `PlanError`, without counting it, where that is refused.
+        """
+        chunk = draft.chunk
+        self._check_turn(chunk)
+        if not self._tracker.adopt(draft):
+            draft = self.consider(chunk, now)
+            if draft is None:
+                return
+            draft.design()
+            self._tracker.adopt(draft)
+        self._seam_size = draft.distance
+        self.delays.add(now - chunk.start)
+        self._start(chunk, now)
+        self._enter(State.EXECUTING, f"following plan {chunk.sequence}")
 
     def _check_turn(self, chunk: Chunk) -> None:
         name = f"plan {chunk.sequence} of epoch {chunk.epoch}"
@@ -107,33 +135,15 @@ class Executor:
             raise PlanError(f"{name}: the arm is still {self.reason}")
 
     def _approach(self, chunk: Chunk, first: np.ndarray, measured: np.ndarray, now: float) -> None:
-        self._start(chunk, measured, now)
         try:
-            self._tracker.approach(first)
+            self._tracker.approach(first, measured)
         except ValueError as error:
             raise PlanError(f"plan {chunk.sequence}: its first row: {error}") from error
+        self._start(chunk, now)
         self._enter(State.APPROACH, f"moving slowly to the first row of plan {chunk.sequence}")
 
-    def _take_over(
-        self, chunk: Chunk, plan: Plan, prepared: Plan, measured: np.ndarray, now: float
-    ) -> None:
-        idle = not self._tracker.active
-        if idle:
-            self._tracker.begin(measured)
-        try:
-            self._seam_size = self._tracker.follow(plan, prepared)
-        except PlanError:
-            if idle:
-                self._tracker.release()
-            raise
-        self._start(chunk, measured, now)
-        self.delays.add(now - chunk.start)
-        self._enter(State.EXECUTING, f"following plan {chunk.sequence}")
-
-    def _start(self, chunk: Chunk, measured: np.ndarray, now: float) -> None:
+    def _start(self, chunk: Chunk, now: float) -> None:
         """What every plan that moves the arm begins with."""
-        if not self._tracker.active:
-            self._tracker.begin(measured)
         self._watch.begin(now)
         self._chunk = chunk
         self._sequence = chunk.sequence
@@ -177,13 +187,7 @@ class Executor:
         It ends where the motion does, and is empty where it does not reach back to ``start``.
         """
         begin = plan_time(start, now, self._settings, self._tracker.clock)
-        found = []
-        for row in range(rows):
-            positions = self._tracker.positions(begin + row * step)
-            if positions is None:
-                break
-            found.append(positions)
-        return np.array(found).reshape(len(found), len(self.names))
+        return self._tracker.rows(begin, step, rows)
 
     def scale(self, rate: float) -> None:
         """Follow plans at ``rate`` of their pace, 0 to 1, as robots with a speed slider do.
@@ -277,14 +281,9 @@ class Executor:
         elif self.state is State.APPROACH and tracker.still:
             self._enter(State.HOLD, f"at the first row of plan {self._sequence}; plan again")
         elif self.state is State.STARVED and tracker.still:
-            self._settle()
-
-    def _settle(self) -> None:
-        if self._idle_when_still:
-            self._tracker.release()
-            self._enter(State.IDLE, self.reason)
-        else:
-            self._enter(State.HOLD, self.reason)
+            if self._idle_when_still:
+                tracker.release()
+            self._enter(State.HOLD if tracker.active else State.IDLE, self.reason)
 
     def _halt(self, state: State, reason: str) -> None:
         """Brake, and let nothing but a reset end it."""

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dm0_ros.control.certificate import certify, explain
+from dm0_ros.control.certificate import certify
 from dm0_ros.control.clock import Clock, Pace, retime
 from dm0_ros.control.curve import Curve
+from dm0_ros.control.draft import Draft
 from dm0_ros.control.grippers import Grippers
 from dm0_ros.control.limits import Limits
-from dm0_ros.control.plan import Plan
+from dm0_ros.control.plan import Chunk, Plan
 from dm0_ros.control.seam import Seam
 from dm0_ros.control.state import SetPoint
 from dm0_ros.control.transit import brake, travel
-from dm0_ros.errors import PlanError
 from dm0_ros.robots.spec import RobotSpec
 
 _PACE_CHANGES = (0.25, 0.5, 1.0, 2.0, 4.0)  # s: the first is tried that keeps the limits
@@ -96,43 +96,58 @@ class Tracker:
         self._grippers.begin(positions[self.limits.joints :])
         self.clock.pace = Pace(self.clock.time, self.clock.due, 1.0, 1.0, 0.0)
 
-    def prepare(self, plan: Plan) -> Plan:
-        """What the seam wants followed of ``plan``; raises `PlanError` where it refuses it."""
-        busy = self._path.end if self._recent else -np.inf
-        return self._seam.prepare(plan, self._recent, busy, self.clock.due)
+    def draft(self, chunk: Chunk, plan: Plan, measured: np.ndarray, ahead: float) -> Draft:
+        """What it takes to design the motion onto ``plan``, from ``ahead`` seconds later on.
 
-    def follow(self, plan: Plan, prepared: Plan) -> float:
-        """Take over ``prepared``; gives the distance between it and the motion under way.
-
-        Raises `PlanError`, and changes nothing, where that cannot be done within the limits.
+        ``measured`` (D,) is where that begins while nothing is commanded. Raises `PlanError`
+        where the seam refuses the plan.
         """
-        due, time = self.clock.due, self.clock.time
-        pace = self.clock.pace
+        clock, path = self.clock, self._path
+        time, due, pace = clock.time, clock.due, clock.pace
+        if path is None:
+            path = Curve.still(measured[self._arm], due)
         if not self.moving:
             pace = Pace(time, due, self._scale, self._scale, 0.0)
-        joined = self._seam.join(self._path, prepared, due, self.limits)
-        motion = retime(joined.motion, pace, time)
-        if time < pace.done:
-            broken = explain(certify(motion).broken(self.limits), self.limits)
-            if broken:
-                raise PlanError(
-                    f"plan {plan.sequence} cannot be followed while the pace changes "
-                    f"({', '.join(broken)})"
-                )
-        begin = max(due, prepared.start)
-        gap = np.abs(prepared.at(begin)[self._arm] - self._path.sample(begin)[0])
-        self._path, self._motion = joined.motion, motion
-        self.clock.pace = pace
-        self._grippers.follow(prepared.stretched(begin, joined.slower), begin)
-        self.bound = joined.bound
-        self._recent = [one for one in self._recent[-7:] if one.end > due] + [plan]
-        return float(gap.max(initial=0.0))
+        begin = pace.at(time + ahead)[0]
+        busy = path.end if self._recent else -np.inf
+        prepared = self._seam.prepare(plan, self._recent, busy, begin)
+        return Draft(
+            chunk=chunk,
+            plan=plan,
+            prepared=prepared,
+            measured=measured,
+            seam=self._seam,
+            limits=self.limits,
+            time=time,
+            due=due,
+            until=time + ahead,
+            begin=begin,
+            pace=pace,
+            base=self._motion,
+            path=path,
+        )
 
-    def approach(self, goal: np.ndarray) -> None:
-        """Move slowly to ``goal`` (D,), from rest."""
+    def adopt(self, draft: Draft) -> bool:
+        """Follow a draft that is designed; False where it is too late, or no longer fits."""
+        clock = self.clock
+        if self._motion is not draft.base or clock.time > draft.until:
+            return False
+        if not self.active:
+            self.begin(draft.measured)
+        self._path, self._motion, self.bound = draft.path, draft.motion, draft.bound
+        clock.pace = draft.pace
+        self._grippers.follow(draft.prepared, max(draft.begin, draft.prepared.start))
+        self._recent = [one for one in self._recent[-7:] if one.end > clock.due] + [draft.plan]
+        return True
+
+    def approach(self, goal: np.ndarray, measured: np.ndarray) -> None:
+        """Move slowly to ``goal`` (D,), from rest; raises `ValueError` where no way is found."""
         time = self.clock.time
-        state = self._motion.sample(time)
-        self._leave(travel(state, goal[self._arm], time, self.limits, _APPROACH))
+        start = self._motion or Curve.still(measured[self._arm], time)
+        way = travel(start.sample(time), goal[self._arm], time, self.limits, _APPROACH)
+        if not self.active:
+            self.begin(measured)
+        self._leave(way)
         self.forget_plans()
 
     def brake(self) -> None:
@@ -173,8 +188,23 @@ class Tracker:
         points.append(_set_point(points[-1].time + pause, stop.sample(stop.end), grippers, True))
         return points
 
-    def positions(self, due: float) -> np.ndarray | None:
-        """What was or will be commanded (D,) at a plan time; None where that is not known."""
+    def rows(self, begin: float, step: float, count: int) -> np.ndarray:
+        """What was or will be commanded from plan time ``begin`` on: (n, D), n <= ``count``."""
+        found = []
+        for row in range(count):
+            positions = self._positions(begin + row * step)
+            if positions is None:
+                break
+            found.append(positions)
+        return np.array(found).reshape(len(found), len(self.limits.names))
+
+    def limited(self) -> tuple[str, ...]:
+        """Limits that bind at this moment: "<joint>: <limit>"."""
+        arm = () if self.clock.time >= self._motion.end else self.bound
+        return (*arm, *self._grippers.limited())
+
+    def _positions(self, due: float) -> np.ndarray | None:
+        """One of the rows (D,); None where it is not known."""
         if not self.active or due > self._path.end:
             return None
         if due > self.clock.due:
@@ -189,11 +219,6 @@ class Tracker:
             return earlier.positions if earlier else None
         share = (due - earlier.due) / (later.due - earlier.due)
         return earlier.positions + share * (later.positions - earlier.positions)
-
-    def limited(self) -> tuple[str, ...]:
-        """Limits that bind at this moment: "<joint>: <limit>"."""
-        arm = () if self.clock.time >= self._motion.end else self.bound
-        return (*arm, *self._grippers.limited())
 
     def _leave(self, motion: Curve) -> None:
         """Leave the path for a motion of own time, at full pace."""

@@ -31,6 +31,7 @@ from dm0_ros.robots import RobotSpec, load_robot
 _STATUS_PERIOD = 0.05  # s between statuses that tell of no change
 _LONGEST_BRAKING = 2.0  # s that deactivation waits for the set-point to come to rest
 _SIMULATED_STEP = 4.0  # periods: simulated time comes in steps of the simulator's making
+_AHEAD = 0.01  # s from now on that a new plan begins to count: time to design its motion
 _SWITCH_INTERVAL = 5e-4  # s: lets the rate's thread in ten times sooner than Python's default
 
 # Parameters that may overrule the robot's YAML: what they are, and the highest value.
@@ -154,20 +155,24 @@ class ExecutorNode(LifecycleNode):
             self._tell()
 
     def _take_plan(self, message: ActionChunk) -> None:
-        with self._lock:
-            try:
-                self._accept(message)
-            except PlanError as error:
-                self.get_logger().warning(f"plan refused: {error}", throttle_duration_sec=1.0)
-
-    def _accept(self, message: ActionChunk) -> None:
-        if self._pacer is None:
-            raise self._machine.refuse(f"plan {message.sequence}: the executor is not active")
+        """Follow a plan. Its motion is designed without the lock, so that no tick waits for it."""
         try:
-            plan = plan_from_chunk(message)
+            with self._lock:
+                draft = self._machine.consider(self._read(message), self._time.now(), _AHEAD)
+            if draft is not None:
+                draft.design()
+                with self._lock:
+                    self._machine.adopt(draft, self._time.now())
         except PlanError as error:
-            raise self._machine.refuse(str(error)) from error
-        chunk = Chunk(
+            with self._lock:
+                self._machine.refuse(str(error))
+            self.get_logger().warning(f"plan refused: {error}", throttle_duration_sec=1.0)
+
+    def _read(self, message: ActionChunk) -> Chunk:
+        if self._pacer is None:
+            raise PlanError(f"plan {message.sequence}: the executor is not active")
+        plan = plan_from_chunk(message)
+        return Chunk(
             start=plan.start,
             step=plan.step,
             space=plan.space,
@@ -176,7 +181,6 @@ class ExecutorNode(LifecycleNode):
             sequence=message.sequence,
             epoch=message.epoch,
         )
-        self._machine.accept(chunk, self._time.now())
 
     def _take_joints(self, message: JointState) -> None:
         # Short or absent positions are legal: then those joints are not in this message.
