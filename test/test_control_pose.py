@@ -168,6 +168,8 @@ def damaged(row, column, value):
         (damaged(3, 1, np.nan), "not finite: y is nan in row 3"),
         (damaged(11, 6, np.inf), "not finite: qw is inf in row 11"),
         (damaged(4, 7, -np.inf), "not finite: gripper is -inf in row 4"),
+        (damaged(5, 2, -1e9), "arm: z is -1e.09 m in row 5; check the units"),
+        (chunk(np.repeat(wander(1), 100, axis=0)), "plan has 1200 rows; at most 1000"),
         (damaged(2, slice(3, 7), 0.1), "quaternion of row 2 has length 0.2"),
         (chunk(wander(1), space=Space.JOINT_POSITION), "joint_position space; poses"),
         (chunk(wander(1), step=0.0), "a step of 0.0 s"),

@@ -15,10 +15,11 @@ from dm0_ros.control.limits import Limits
 from dm0_ros.control.plan import Chunk, Plan, interpolate
 from dm0_ros.control.pose import PosePath, read_rows
 from dm0_ros.control.pose_solver import PoseSolver
+from dm0_ros.control.pose_tracing import trace
 from dm0_ros.errors import PlanError, RobotError
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.inverse import pose_error
-from dm0_ros.robots.spec import Space
+from dm0_ros.robots.spec import GripperMode, Space
 from dm0_ros.sim.simulator import Simulator
 
 ROBOTS = {name: load_robot(name) for name in ("franka", "ur5")}
@@ -150,6 +151,16 @@ def test_random_reachable_paths_are_kept_to(robot, seed):
         assert solution.chunk.step * len(solution.chunk.values) == pytest.approx(30 / 15)
 
 
+@pytest.mark.filterwarnings("ignore:Using `assume` outside")
+def test_an_elbow_that_got_into_the_way_stays_where_it_was():
+    """Found by the test above: relaxing, the arm ends up straight before row 27."""
+    chunk, start = random_path("franka", 728)
+    arm, path = ARMS["franka"], path_of("franka", chunk)
+    with pytest.raises(PlanError, match="stretched out"):
+        trace(arm, path, start[:-1], chunk.step)
+    check("franka", chunk, SOLVERS["franka"].solve(chunk, start))
+
+
 @robots
 @given(seed=seeds, flips=st.lists(st.booleans(), min_size=30, max_size=30))
 @settings(max_examples=10, deadline=None)
@@ -213,13 +224,22 @@ def test_one_row_is_a_plan(robot):
 
 
 @robots
-def test_grippers_keep_their_times(robot):
-    chunk = loop(robot, rows=40, step=0.1)
-    values = chunk.values.copy()
-    values[:, -1] = np.linspace(0, 0.08, 40)
-    solution = SOLVERS[robot].solve(dataclasses.replace(chunk, values=values), home(robot))
-    wanted = np.interp(solution.plan_times, np.arange(40) * 0.1, values[:, -1])
+@pytest.mark.parametrize("mode", GripperMode)
+@pytest.mark.parametrize("step", [0.1, 0.25])
+def test_grippers_keep_their_times(robot, mode, step):
+    spec = ROBOTS[robot]
+    grippers = tuple(dataclasses.replace(gripper, mode=mode) for gripper in spec.grippers)
+    solver = PoseSolver(dataclasses.replace(spec, grippers=grippers))
+    chunk = loop(robot, rows=40, step=step)
+    chunk.values[:, -1] = np.random.default_rng(0).uniform(0, 0.08, 40)
+    solution = solver.solve(chunk, home(robot))
+    places = solution.plan_times / step
+    if mode is GripperMode.LINEAR:
+        wanted = np.interp(places, np.arange(40), chunk.values[:, -1])
+    else:
+        wanted = chunk.values[np.floor(places + 1e-6).astype(int), -1]
     np.testing.assert_allclose(solution.chunk.values[:, -1], wanted, atol=1e-12)
+    assert len(places) == 40 * {0.1: 1, 0.25: 3}[step]
 
 
 @robots
@@ -347,12 +367,18 @@ def test_where_a_joint_reaches_its_limit_the_others_take_over_slowly():
 
 
 def test_a_leap_of_the_joints_is_refused_by_name():
-    """Two rows that only another posture joins: the last joint of a UR5 cannot turn for ever."""
+    """Over its shoulder in three rows, an FR3 would have to be in another posture at once."""
+    words = r"row 1 at .* is reached from the row before only by a leap of the joints"
+    with pytest.raises(PlanError, match=words):
+        SOLVERS["franka"].solve(line("franka", [-0.9, -0.15, 0.2], rows=3), home("franka"))
+
+
+def test_a_joint_that_cannot_turn_on_is_named():
+    """The last joint of a UR5 cannot turn for ever."""
     near_end = home("ur5")
     near_end[5] = 6.2
     pose = ARMS["ur5"].chain.pose_at(near_end[:-1])
-    axis = pose[:3, 2]
-    poses = [moved(pose, [0, 0, 0], axis * 0.02 * row) for row in range(40)]
+    poses = [moved(pose, [0, 0, 0], pose[:3, 2] * 0.02 * row) for row in range(40)]
     with pytest.raises(PlanError, match=r"row \d+ .* joint wrist_3_joint is at its limit"):
         SOLVERS["ur5"].solve(chunk_of("ur5", [row_of(p) for p in poses]), near_end)
 

@@ -91,11 +91,14 @@ class Arm:
                 caution = max(_LEAST_CAUTION, 10.0 * caution)
         return best
 
-    def follow(self, joints: np.ndarray, twist: np.ndarray) -> np.ndarray:
+    def follow(self, joints: np.ndarray, twist: np.ndarray, relax: bool = True) -> np.ndarray:
         """Joint velocities (J,) for a velocity of the tip (6,): m/s, rad/s, in the base.
 
-        What the tip leaves free relaxes towards the robot's home, the faster the tip moves.
+        Where ``relax``, what the tip leaves free goes towards the robot's home, the faster the
+        tip moves; else the joints move as little as possible.
         """
+        if not relax:
+            return self._solve(joints, twist, _DAMPING**2, 0.0)
         way = np.hypot(_norm(twist[:3]), _RADIAN * _norm(twist[3:]))
         posture = (self.preferred - joints) * (way / _RELAXATION)
         return self._solve(joints, twist, _DAMPING**2, 0.0, posture)

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import floor
 
 import numpy as np
 import pinocchio
@@ -17,6 +17,8 @@ QUATERNION = ("qx", "qy", "qz", "qw")
 EULER = ("roll", "pitch", "yaw")
 # Rounding to float32 stays far below; a quaternion that was averaged or scaled is above.
 _UNIT_TOLERANCE = 0.01
+_FURTHEST = 100.0  # m: no arm is as long, so it must be another unit
+MOST_ROWS = 1000  # of a plan, of poses or of joints
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class PosePath:
         return _homogeneous(self._curve.sample(time)[0])
 
     def row_after(self, time: float) -> int:
-        """The first row that is due after ``time``, or the last one; row 0 at time 0."""
-        return min(ceil(time / self.step + 1e-9), len(self._rows) - 1) if time > 0 else 0
+        """The first row that is due after ``time``, or the last one."""
+        return min(floor(time / self.step + 1e-9) + 1, len(self._rows) - 1)
 
     def row_pose(self, row: int) -> np.ndarray:
         """Pose (4, 4) of a row."""
@@ -80,6 +82,12 @@ def read_rows(chunk: Chunk, arm: str, grippers: Sequence[str]) -> PoseRows:
     wanted = (*POSITION, *angles, *grippers)
     _check_names(chunk.names, column, wanted, arm)
     values = chunk.values[:, [column[name] for name in wanted]]
+    far = np.argwhere(np.abs(values[:, :3]) > _FURTHEST)
+    if len(far):
+        row, axis = far[0]
+        raise PlanError(
+            f"{arm}: {POSITION[axis]} is {values[row, axis]:.4g} m in row {row}; check the units"
+        )
     turns = values[:, 3 : 3 + len(angles)]
     quaternions = quaternions_from_euler(turns) if angles == EULER else _normalise(turns)
     return PoseRows(values[:, :3], same_side(quaternions), values[:, 3 + len(angles) :])
@@ -130,6 +138,8 @@ def _check(chunk: Chunk) -> None:
     shape = np.shape(chunk.values)
     if len(shape) != 2 or not shape[0] or shape[1] != len(chunk.names):
         raise PlanError(f"plan has values of shape {shape}; expected (rows, {len(chunk.names)})")
+    if shape[0] > MOST_ROWS:
+        raise PlanError(f"plan has {shape[0]} rows; at most {MOST_ROWS} are taken")
     bad = np.argwhere(~np.isfinite(chunk.values))
     if len(bad):
         row, column = bad[0]

@@ -12,18 +12,18 @@ from dm0_ros.control.curve import Curve
 from dm0_ros.control.kinematics import Arm, Place
 from dm0_ros.control.limits import Limits
 from dm0_ros.control.plan import Chunk, Plan, interpolate
-from dm0_ros.control.pose import PosePath, read_rows
+from dm0_ros.control.pose import MOST_ROWS, PosePath, read_rows
 from dm0_ros.control.pose_timing import JointPath, PathClock
 from dm0_ros.control.pose_tracing import trace
 from dm0_ros.errors import PlanError, RobotError
 from dm0_ros.robots.inverse import pose_error
-from dm0_ros.robots.spec import RobotSpec, Space
+from dm0_ros.robots.spec import GripperMode, RobotSpec, Space
 
 # What the curve through solved rows may be off the path; half of what `PoseSolver` promises, for
 # what lies between the places that are checked.
 _DISTANCE, _ANGLE = 5e-4, np.deg2rad(0.1)  # m, rad
 _LARGEST_STEP = 0.1  # s between solved rows
-_MOST_ROWS = 1000
+_ROUNDING = 1e-6  # rows
 _ATTEMPTS = 4  # at keeping limits by stretching time where they bind; then all of it is stretched
 
 
@@ -71,6 +71,7 @@ class PoseSolver:
             )
         self._limits = Limits.from_robot(robot)
         self._grippers = robot.gripper_names
+        self._hold = np.array([g.mode is GripperMode.HOLD for g in robot.grippers], dtype=bool)
 
     def solve(self, chunk: Chunk, joints: np.ndarray) -> Solution:
         """Turn a chunk in space EEF_POSE into one in space JOINT_POSITION.
@@ -89,22 +90,30 @@ class PoseSolver:
         if not np.isfinite(present).all():
             raise PlanError(f"{self._arm.name}: the present joint positions are not finite")
         step = chunk.step / ceil(chunk.step / _LARGEST_STEP - 1e-9)
-        track = trace(self._arm, path, present, step)
+        try:
+            track = trace(self._arm, path, present, step)
+        except PlanError:
+            # on its way home a free elbow may get where the tip cannot go on
+            track = trace(self._arm, path, present, step, relax=False)
         timed = self._time(path, track, step)
         plan_times, limited = timed.plan_times, explain(timed.bound, self._limits)
-        openings = [
-            np.interp(plan_times / chunk.step, np.arange(len(rows.grippers)), column)
-            for column in rows.grippers.T
-        ]
+        openings = self._openings(rows.grippers, plan_times / chunk.step)
         solved = replace(
             chunk,
             space=Space.JOINT_POSITION,
             step=timed.step,
             names=(*self._arm.names, *self._grippers),
-            values=np.column_stack([timed.values, *openings]),
+            values=np.hstack([timed.values, openings]),
         )
         delay = max(0.0, timed.step * len(timed.values) - path.end) if limited else 0.0
         return Solution(solved, plan_times, delay, limited)
+
+    def _openings(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Openings (M, G) of rows (H, G) at ``places`` (M,), in rows: each in its own mode."""
+        last = len(rows) - 1
+        due = rows[np.clip(np.floor(places + _ROUNDING).astype(int), 0, last)]
+        straight = [np.interp(places, np.arange(last + 1), column) for column in rows.T]
+        return np.where(self._hold, due, np.transpose(straight)) if straight else due
 
     def _time(self, path: PosePath, track: JointPath, step: float) -> _Timed:
         """Rows along the track, the curve through which keeps every limit."""
@@ -130,7 +139,7 @@ class PoseSolver:
 
         Returns their step (s), plan times (M,) and joint positions (M, J).
         """
-        while (count := ceil(clock.end / step - 1e-9)) <= _MOST_ROWS:
+        while (count := ceil(clock.end / step - 1e-9)) <= MOST_ROWS:
             plan_times = clock.plan_times(np.linspace(0.0, clock.end, count, endpoint=False))
             values = track.sample(plan_times)
             # the curve through them comes to rest there one step later, when the path does
@@ -140,7 +149,7 @@ class PoseSolver:
             step /= 2
         raise PlanError(
             f"{self._arm.name}: {count} rows of joints would be needed to keep to the poses; at "
-            f"most {_MOST_ROWS} are taken. Plan less at once, or keep clear of singularities"
+            f"most {MOST_ROWS} are taken. Plan less at once, or keep clear of singularities"
         )
 
     def _keeps_to(self, path: PosePath, clock: PathClock, values: np.ndarray) -> bool:

@@ -12,7 +12,10 @@ _STANDING = 1e-9  # rad/s, rad/s2: no motion at all
 
 @dataclass(frozen=True)
 class JointPath:
-    """Joint positions along a plan: node k is where the plan wants the arm at ``times[k]``."""
+    """Joint positions along a plan, at rest in the last one.
+
+    Node k is where the plan wants the arm at ``times[k]``.
+    """
 
     times: np.ndarray  # (N,) s, rising from 0; N > 1
     joints: np.ndarray  # (N, J) rad
@@ -28,9 +31,8 @@ class JointPath:
         slopes = np.empty_like(self.joints)
         share = (spans[:-1] / (spans[:-1] + spans[1:]))[:, None]
         slopes[1:-1] = (1 - share) * secants[:-1] + share * secants[1:]
-        # parabolas at the ends as well; a straight line where there are but two nodes
-        slopes[0] = 2 * secants[0] - (slopes[1] if len(spans) > 1 else secants[0])
-        slopes[-1] = 2 * secants[-1] - (slopes[-2] if len(spans) > 1 else secants[-1])
+        slopes[-1] = 0.0
+        slopes[0] = 2 * secants[0] - slopes[1]
         return slopes
 
     def bends(self) -> np.ndarray:
