@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dm0_ros.control.plan import Plan, interpolate
+from dm0_ros.control.plan import Plan, interpolate, pass_through
 
 ROWS = st.integers(1, 60).flatmap(
     lambda rows: arrays(np.float64, (rows, 2), elements=st.floats(-3, 3))
@@ -33,11 +33,14 @@ def test_passes_its_rows_on_time_and_rests_at_the_last(values, step):
 
 
 @settings(max_examples=200, deadline=None)
-@given(ROWS, STEP, SOFT)
-def test_position_velocity_and_acceleration_have_no_jumps(values, step, soft):
-    plan = make(values, step, soft=soft)
+@given(ROWS, STEP, SOFT, st.integers(1, 8))
+def test_position_velocity_and_acceleration_have_no_jumps(values, step, soft, landing):
+    landing = min(landing, max(1, len(values) - 1))
+    plan = interpolate(Plan(1, 0.0, step, values), 2, soft, landing)
+    np.testing.assert_allclose(plan.rest, values[-1], atol=1e-8)
+    assert plan.end == pytest.approx(step * (len(values) - 1 + landing))
     scale = np.array([1, 1 / step, 1 / step**2])[:, None] * (1 + np.ptp(values))
-    for row in range(1, len(values) + 1):
+    for row in range(1, len(values) + landing):
         before, after = (plan.sample(row * step + side) for side in (-1e-9, 1e-9))
         np.testing.assert_array_less(np.abs(after - before) / scale, 1e-5)
 
@@ -66,3 +69,19 @@ def test_a_ramp_brakes_without_passing_its_last_row():
     samples = np.array([plan.sample(time) for time in np.linspace(0, 1.1, 500)])
     assert (np.diff(samples[:, 0, 0]) >= -1e-12).all()
     assert np.abs(samples[:, 2]).max() == pytest.approx(0.75 * 1.0 / 0.1, rel=1e-3)
+
+
+def test_a_longer_landing_brakes_earlier_and_more_gently():
+    values = np.linspace(0, 1, 21)[:, None] * np.ones(2)
+    plan = interpolate(Plan(1, 0.0, 0.05, values), 2, landing=4)
+    samples = np.array([plan.sample(time) for time in np.linspace(0, plan.end, 500)])
+    assert (np.diff(samples[:, 0, 0]) >= -1e-12).all()
+    assert np.abs(samples[:, 2]).max() == pytest.approx(0.75 * 1.0 / (4 * 0.05), rel=1e-2)
+    np.testing.assert_allclose(plan.sample(16 * 0.05)[0], values[16], atol=1e-9)
+
+
+def test_a_spline_that_passes_through_keeps_its_rows_to_the_last():
+    values = np.random.default_rng(3).normal(size=(12, 2))
+    spline = pass_through(Plan(1, 2.0, 0.1, values))
+    times = 2.0 + 0.1 * np.arange(12)
+    np.testing.assert_allclose(spline.positions(times), values, atol=1e-9)

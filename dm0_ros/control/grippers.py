@@ -57,7 +57,7 @@ class Grippers:
         change = self._target - self.positions
         most = self._speed * dt
         self.late = np.abs(change) > most * (1 + 1e-9)
-        change = np.clip(change, -most, most)
+        change = np.minimum(np.maximum(change, -most), most)
         self.positions = self.positions + change
         self.velocities = change / dt
 

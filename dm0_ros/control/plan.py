@@ -53,27 +53,46 @@ class Plan:
         return row + (place - index) * (self.values[min(index + 1, len(self.values) - 1)] - row)
 
 
-def interpolate(plan: Plan, joints: int, soft: np.ndarray | None = None) -> Curve:
+def interpolate(
+    plan: Plan, joints: int, soft: np.ndarray | None = None, landing: int = 1
+) -> Curve:
     """The first ``joints`` columns as a curve that comes to rest at the last row.
 
     Joints follow a cubic spline through the rows. At its ends the spline is natural: nothing is
-    known about what was before or would come after, and this adds no acceleration. From the last
-    row but one the curve leaves the spline and takes two steps to come to rest at the last row:
-    one step to its due time and the one for which it is held. A ramp then brakes without passing
-    its last row, at 0.75 times velocity / step, where holding at once would be a jolt.
+    known about what was before or would come after, and this adds no acceleration. ``landing``
+    rows before the last the curve leaves the spline and takes twice as many steps to come to rest
+    at the last row. A ramp then brakes without passing its last row, at 0.75 times velocity /
+    (landing * step). With a landing of one, the last row is reached when it has been held for its
+    step, which would be a jolt if it were reached on time.
 
     Columns in ``soft`` (joints,) bool take their rows as control points of a cubic B-spline
-    instead: off the rows by a sixth of their second difference, but never outside their span, and
-    with a third of the acceleration where rows jitter. They come to rest at the same time.
+    instead: off the rows by a sixth of their second difference, and with a third of the
+    acceleration where rows jitter. With a landing of one they never leave the span of their rows.
     """
     values, step = plan.values[:, :joints], plan.step
     rows = len(values)
     pieces = _spline(values, step)
-    if rows > 1:
-        pieces[rows - 2 :] = _landing(pieces[rows - 2], values[-1], step)
-    if soft is not None and soft.any():
-        pieces[:, :, soft] = _soft_spline(values[:, soft], step)
-    return Curve(plan.start + step * np.arange(rows), pieces, plan.end)
+    softened = None if soft is None or not soft.any() else _soft_spline(values[:, soft], step)
+    if rows == 1 or landing == 1:
+        if rows > 1:
+            pieces[rows - 2 :] = _landing(pieces[rows - 2], values[-1], step)
+        if softened is not None:
+            pieces[:, :, soft] = softened
+        return Curve(plan.start + step * np.arange(rows), pieces, plan.end)
+    if softened is not None:
+        pieces[:, :, soft] = softened
+    last = rows - 1 - landing
+    duration = 2 * landing * step
+    pieces = pieces[: last + 1]
+    pieces[last] = _to_rest(pieces[last], values[-1], duration)
+    begins = plan.start + step * np.arange(last + 1)
+    return Curve(begins, pieces, float(begins[-1]) + duration)
+
+
+def pass_through(plan: Plan) -> Curve:
+    """All columns on the spline alone, up to the last row's due time, without coming to rest."""
+    begins = plan.start + plan.step * np.arange(len(plan.values))
+    return Curve(begins, _spline(plan.values, plan.step), plan.end)
 
 
 @lru_cache(maxsize=8)
@@ -99,12 +118,17 @@ def _spline(values: np.ndarray, step: float) -> np.ndarray:
     return pieces
 
 
-def _landing(piece: np.ndarray, last: np.ndarray, step: float) -> np.ndarray:
-    """Two pieces (2, 6, D): from the begin of ``piece`` to rest at ``last`` in two steps."""
+def _to_rest(piece: np.ndarray, last: np.ndarray, duration: float) -> np.ndarray:
+    """The quintic (6, D) from the begin of ``piece`` to rest at ``last``."""
     begin = np.stack([piece[0], piece[1], 2 * piece[2]])
     rest = np.zeros_like(begin)
     rest[0] = last
-    whole = Curve(np.zeros(1), hermite(begin, rest, 2 * step)[None], 2 * step)
+    return hermite(begin, rest, duration)
+
+
+def _landing(piece: np.ndarray, last: np.ndarray, step: float) -> np.ndarray:
+    """Two pieces (2, 6, D): from the begin of ``piece`` to rest at ``last`` in two steps."""
+    whole = Curve(np.zeros(1), _to_rest(piece, last, 2 * step)[None], 2 * step)
     return np.concatenate([whole.coefficients, whole.cut(step).coefficients])
 
 

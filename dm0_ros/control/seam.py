@@ -14,7 +14,7 @@ import numpy as np
 from dm0_ros.control.certificate import certify, explain
 from dm0_ros.control.curve import Curve, hermite
 from dm0_ros.control.limits import Limits
-from dm0_ros.control.plan import Plan, interpolate
+from dm0_ros.control.plan import Plan, interpolate, pass_through
 from dm0_ros.control.transit import catch
 from dm0_ros.errors import PlanError
 
@@ -22,6 +22,7 @@ _DECAY = 0.01  # of an ensemble's weights from plan to plan, as ACT has it
 _DEPTH = 4  # plans in an ensemble
 _RTC_TIME = 0.05  # s of the blend between plans that agree already
 _SHARE = 0.5  # of the limits that a fade may use up, leaving the rest to the plan itself
+_LANDING_ROOM = 1.2  # times the braking time of a ramp, for rows that are none
 _SHORTEST = 1e-3  # s of a fade: rounding errors need none shorter
 _SLOWER = (1.0, 1.25, 1.6)  # paces that are tried where a plan leaves no room for the seam
 _LONGER = (1.0, 1.6, 2.5)  # times of the fade, likewise
@@ -175,20 +176,43 @@ def make_seam(name: str, blend_time: float, executed_rows: int) -> Seam:
 def fit(plan: Plan, now: float, limits: Limits) -> Joined:
     """The part of a plan from ``now`` on, as near to its rows and its times as the limits allow.
 
-    First as it is; joints that break a limit then take their rows as control points; and if that
-    is not enough, the plan is slowed down.
+    First as it is, then landing earlier; then joints that break a limit take their rows as
+    control points; and if that is not enough, the plan is slowed down.
     """
     begin = max(now, plan.start)
-    motion = interpolate(plan, limits.joints).cut(begin)
+    for landing in dict.fromkeys((1, _landing_rows(plan, limits))):
+        motion = interpolate(plan, limits.joints, None, landing).cut(begin)
+        broken = certify(motion).broken(limits)
+        if not broken.any():
+            return Joined(motion)
+    soft = broken.any(0)
+    motion = interpolate(plan, limits.joints, soft, landing).cut(begin)
     certificate = certify(motion)
-    broken = certificate.broken(limits)
-    if not broken.any():
-        return Joined(motion)
-    motion = interpolate(plan, limits.joints, broken.any(0)).cut(begin)
-    certificate = certify(motion)
+    still_broken = certificate.broken(limits)
+    if still_broken[0].any():
+        # Landings may swing past the range; B-splines that end as such never leave their rows.
+        motion = interpolate(plan, limits.joints, np.ones_like(soft)).cut(begin)
+        certificate = certify(motion)
     factor = certificate.stretch(limits)
-    bound = explain(broken | certificate.broken(limits), limits)
+    bound = explain(broken | still_broken, limits)
     return Joined(motion.stretched(factor) if factor > 1 else motion, bound, factor)
+
+
+def _landing_rows(plan: Plan, limits: Limits) -> int:
+    """Rows before the last at which to begin to brake for it: enough for a ramp of that speed.
+
+    Braking from v over a time T covers v T / 2 at 1.5 v / T, with a jerk of 6 v / T^2 at its ends.
+    """
+    arm, rows = limits.arm, plan.values[:, limits.arm]
+    landing = 1
+    for _ in range(2):  # the speed where braking begins is not that of the last rows
+        speed = np.abs(np.diff(rows[-1 - landing :], axis=0)).max(0, initial=0.0) / plan.step
+        time = np.maximum(
+            1.5 * speed / limits.acceleration[arm], np.sqrt(6 * speed / limits.jerk[arm])
+        )
+        needed = int(np.ceil(_LANDING_ROOM * time.max(initial=0.0) / (2 * plan.step)))
+        landing = min(max(landing, needed), max(1, len(rows) - 1))
+    return landing
 
 
 def _catch(old: Curve, fitted: Joined, plan: Plan, now: float, limits: Limits) -> Joined:
@@ -231,5 +255,5 @@ def _fade_time(error: np.ndarray, limits: Limits) -> float:
 
 def _rows_at(plan: Plan, times: np.ndarray) -> np.ndarray:
     """Rows (n, D) of a plan at any times: on its spline, but within the span of its rows."""
-    rows = interpolate(plan, plan.values.shape[1]).positions(times)
+    rows = pass_through(plan).positions(times)
     return np.clip(rows, plan.values.min(0), plan.values.max(0))
