@@ -723,6 +723,24 @@ def test_what_is_committed_is_what_was_and_will_be_commanded():
     assert not len(rig.executor.committed(now - 50, 0.1, 5, rig.now))
 
 
+@pytest.mark.parametrize("seam", SEAMS)
+def test_an_arm_beyond_its_range_comes_back_and_never_goes_further_out(seam):
+    rig = Rig(seam)
+    rig.measured = HOME + (LIMITS.upper[0] + 0.02 - HOME[0]) * np.eye(8)[0]
+    rig.measure()
+    inwards = move(distance=-0.5) + (LIMITS.upper[0] - HOME[0]) * np.eye(8)[0]
+    rig.plan(inwards)
+    rig.run(0.3)
+    rig.executor.reset("reset while it is on its way")
+    rig.run(0.5)
+    rig.plan(rig.measured + move(distance=-0.5) - HOME)
+    rig.executor.scale(0.5)
+    rig.run(7.0)
+    path = rig.path[:, 0]
+    assert rig.state is State.HOLD and path[-1] < LIMITS.upper[0] - 0.2
+    assert path.max() <= LIMITS.upper[0] + 0.02 + 1e-9
+
+
 def test_rows_outside_the_range_are_obeyed_up_to_its_end_and_named():
     rig = Rig()
     rig.plan(move(distance=4.0, rows=50))

@@ -2,7 +2,7 @@
 """What a robot may be asked to do, and the check that a plan passes before it is followed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,19 @@ class Limits:
         values = values[:, order]
         self._check_values(values)
         return values
+
+    def including(self, positions: np.ndarray) -> "Limits":
+        """The same, with a range of the arm that holds ``positions`` (joints,) too.
+
+        An arm that stands beyond its range must be allowed to come back.
+        """
+        lower, upper = self.lower[self.arm], self.upper[self.arm]
+        if ((positions >= lower) & (positions <= upper)).all():
+            return self
+        wider = replace(self, lower=self.lower.copy(), upper=self.upper.copy())
+        wider.lower[self.arm] = np.minimum(lower, positions)
+        wider.upper[self.arm] = np.maximum(upper, positions)
+        return wider
 
     def clamp(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows (H, D) within the range, and which columns (D,) were not."""

@@ -117,7 +117,7 @@ class Tracker:
             prepared=prepared,
             measured=measured,
             seam=self._seam,
-            limits=self.limits,
+            limits=self.limits.including(path.sample(begin)[0]),
             time=time,
             due=due,
             until=time + ahead,
@@ -233,10 +233,11 @@ class Tracker:
         clock = self.clock
         due, rate, _ = clock.pace.at(clock.time)
         self._retry = clock.time + _RETRY
+        limits = self.limits.including(self._path.sample(due)[0])
         for duration in _PACE_CHANGES:
             pace = Pace(clock.time, due, rate, self._scale, duration)
             motion = retime(self._path, pace, clock.time)
-            if not certify(motion).broken(self.limits).any():
+            if not certify(motion).broken(limits).any():
                 self._motion = motion
                 self.clock.pace = pace
                 return

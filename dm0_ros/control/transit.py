@@ -34,6 +34,7 @@ def brake(motion: Curve, time: float, limits: Limits) -> Curve:
     begin, wait = time, _FIRST_WAIT
     while begin < motion.end:
         state = motion.sample(begin)
+        limits = limits.including(state[0])
         for together in (True, False):
             stop = _stop(state, begin, limits, together)
             if stop is not None and not certify(stop).broken(limits)[0].any():
