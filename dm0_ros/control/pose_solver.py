@@ -24,7 +24,8 @@ from dm0_ros.robots.spec import GripperMode, RobotSpec, Space
 _DISTANCE, _ANGLE = 5e-4, np.deg2rad(0.1)  # m, rad
 _LARGEST_STEP = 0.1  # s between solved rows
 _ROUNDING = 1e-6  # rows
-_ATTEMPTS = 4  # at keeping limits by stretching time where they bind; then all of it is stretched
+_ATTEMPTS = 8  # at keeping limits by stretching time where they bind; then all of it is stretched
+_HARDER = 1.05  # each but the first
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ class PoseSolver:
         self._grippers = robot.gripper_names
         self._hold = np.array([g.mode is GripperMode.HOLD for g in robot.grippers], dtype=bool)
 
-    def solve(self, chunk: Chunk, joints: np.ndarray) -> Solution:
+    def solve(self, chunk: Chunk, joints: np.ndarray, passed: float = 0.0) -> Solution:
         """Turn a chunk in space EEF_POSE into one in space JOINT_POSITION.
 
         ``joints`` (D,) are the set-points at present, in the robot's order of columns: the
-        configuration near which the solution stays. For the columns see `read_rows`. The solution
-        passes every pose to within 1 mm and 0.2 degrees, at its time or later: where joint
-        velocities or accelerations would exceed their limits, time is stretched.
+        configuration near which the solution stays. The first ``passed`` seconds of the plan are
+        over already. For the columns see `read_rows`. The solution passes every pose to within
+        1 mm and 0.2 degrees, at its time or later: where joints would exceed their limits, time is
+        stretched.
 
         Raises `PlanError` that names the row and the reason, where a pose is out of reach or only
         to be had by a leap of the joints.
@@ -90,12 +92,7 @@ class PoseSolver:
         if not np.isfinite(present).all():
             raise PlanError(f"{self._arm.name}: the present joint positions are not finite")
         step = chunk.step / ceil(chunk.step / _LARGEST_STEP - 1e-9)
-        try:
-            track = trace(self._arm, path, present, step)
-        except PlanError:
-            # on its way home a free elbow may get where the tip cannot go on
-            track = trace(self._arm, path, present, step, relax=False)
-        timed = self._time(path, track, step)
+        timed = self._time(path, present, step, passed)
         plan_times, limited = timed.plan_times, explain(timed.bound, self._limits)
         openings = self._openings(rows.grippers, plan_times / chunk.step)
         solved = replace(
@@ -115,50 +112,69 @@ class PoseSolver:
         straight = [np.interp(places, np.arange(last + 1), column) for column in rows.T]
         return np.where(self._hold, due, np.transpose(straight)) if straight else due
 
-    def _time(self, path: PosePath, track: JointPath, step: float) -> _Timed:
-        """Rows along the track, the curve through which keeps every limit."""
-        acceleration = self._arm.acceleration
+    def _time(self, path: PosePath, present: np.ndarray, step: float, passed: float) -> _Timed:
+        """Rows at most ``step`` seconds apart, and closer where the path demands it."""
+        while True:
+            track = self._trace(path, present, step)
+            clock, timed = self._within_limits(track, step, passed)
+            if self._keeps_to(path, clock, timed, min(passed, clock.end)):
+                return timed
+            step /= 2
+
+    def _trace(self, path: PosePath, present: np.ndarray, step: float) -> JointPath:
+        try:
+            return trace(self._arm, path, present, step)
+        except PlanError:
+            # on its way home a free elbow may get where the tip cannot go on
+            return trace(self._arm, path, present, step, relax=False)
+
+    def _within_limits(
+        self, track: JointPath, step: float, passed: float
+    ) -> tuple[PathClock, _Timed]:
+        """Rows at most ``step`` seconds apart, through which velocity, acceleration and jerk keep
+        their limits from ``passed`` on."""
+        acceleration = velocity = np.full(len(self._arm.names), np.inf)
         bound = np.zeros((4, len(self._arm.names)), dtype=bool)
-        for _ in range(_ATTEMPTS):
-            clock = PathClock(track, self._arm.velocity, acceleration)
-            spacing, plan_times, values = self._space_out(path, track, clock, step)
-            certificate = certify(_curve(values, spacing))
-            bound[1:3] |= clock.bound
-            bound |= certificate.broken(self._limits)
-            slower = certificate.stretch(self._limits)
-            if slower == 1:
-                break
-            # more room for what the spline adds, where time is stretched already
-            acceleration = acceleration / slower**2
-        return _Timed(spacing * slower, plan_times, values, bound)
-
-    def _space_out(
-        self, path: PosePath, track: JointPath, clock: PathClock, step: float
-    ) -> tuple[float, np.ndarray, np.ndarray]:
-        """Rows so close, at most ``step`` seconds, that the spline through them keeps to the path.
-
-        Returns their step (s), plan times (M,) and joint positions (M, J).
-        """
-        while (count := ceil(clock.end / step - 1e-9)) <= MOST_ROWS:
+        for attempt in range(_ATTEMPTS):
+            clock = PathClock(track, velocity, acceleration, passed)
+            count = ceil(clock.end / step - 1e-9)
+            self._check_count(count)
             plan_times = clock.plan_times(np.linspace(0.0, clock.end, count, endpoint=False))
             values = track.sample(plan_times)
             # the curve through them comes to rest there one step later, when the path does
             values[-1] = track.joints[-1]
-            if self._keeps_to(path, clock, values):
-                return clock.end / count, plan_times, values
-            step /= 2
-        raise PlanError(
-            f"{self._arm.name}: {count} rows of joints would be needed to keep to the poses; at "
-            f"most {MOST_ROWS} are taken. Plan less at once, or keep clear of singularities"
-        )
+            certificate = certify(_curve(values, clock.end / count).cut(min(passed, clock.end)))
+            slower = certificate.stretch(self._limits)
+            bound |= certificate.broken(self._limits)
+            bound[1:3] |= clock.bound
+            if slower == 1:
+                break
+            # as it is, then as the path's bends ask, then leaving more to the spline through rows
+            acceleration = (
+                acceleration / (_HARDER * slower**2) if attempt else self._arm.acceleration
+            )
+            velocity = self._arm.velocity
+        return clock, _Timed(clock.end / count * slower, plan_times, values, bound)
 
-    def _keeps_to(self, path: PosePath, clock: PathClock, values: np.ndarray) -> bool:
-        """Whether the curve through the rows is on the path, at the rows and half-way."""
-        times = np.linspace(0.0, clock.end, 2 * len(values) + 1)
-        joints = _curve(values, clock.end / len(values)).positions(times)
-        for place, plan_time in zip(joints, clock.plan_times(times), strict=True):
-            error = pose_error(path.pose(plan_time), self._arm.chain.pose_at(place))
-            if not Place(place, error).within(_DISTANCE, _ANGLE):
+    def _check_count(self, count: int) -> None:
+        if count > MOST_ROWS:
+            raise PlanError(
+                f"{self._arm.name}: {count} rows of joints would be needed to keep to the poses; "
+                f"at most {MOST_ROWS} are taken. Plan less at once, or keep clear of singularities"
+            )
+
+    def _keeps_to(self, path: PosePath, clock: PathClock, timed: _Timed, passed: float) -> bool:
+        """Whether the curve through the rows is on the path, at the rows and half-way, and inside
+        the joints' ranges, from ``passed`` on."""
+        curve = _curve(timed.values, clock.end / len(timed.values))
+        if certify(curve.cut(passed)).broken(self._limits)[0].any():
+            return False
+        times = np.linspace(0.0, clock.end, 2 * len(timed.values) + 1)
+        times = times[times >= passed]
+        pairs = zip(curve.positions(times), clock.plan_times(times), strict=True)
+        for joints, plan_time in pairs:
+            error = pose_error(path.pose(plan_time), self._arm.chain.pose_at(joints))
+            if not Place(joints, error).within(_DISTANCE, _ANGLE):
                 return False
         return True
 

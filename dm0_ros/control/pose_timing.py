@@ -19,6 +19,7 @@ class JointPath:
 
     times: np.ndarray  # (N,) s, rising from 0; N > 1
     joints: np.ndarray  # (N, J) rad
+    velocity: np.ndarray  # (J,) rad/s at the first node
 
     def secants(self) -> tuple[np.ndarray, np.ndarray]:
         """Plan time (N - 1,) from node to node, and the mean velocities (N - 1, J) meanwhile."""
@@ -31,8 +32,7 @@ class JointPath:
         slopes = np.empty_like(self.joints)
         share = (spans[:-1] / (spans[:-1] + spans[1:]))[:, None]
         slopes[1:-1] = (1 - share) * secants[:-1] + share * secants[1:]
-        slopes[-1] = 0.0
-        slopes[0] = 2 * secants[0] - slopes[1]
+        slopes[0], slopes[-1] = self.velocity, 0.0
         return slopes
 
     def bends(self) -> np.ndarray:
@@ -68,8 +68,10 @@ class PathClock:
     bends leave of the acceleration limits is for speeding up and slowing down along it.
     """
 
-    def __init__(self, path: JointPath, velocity: np.ndarray, acceleration: np.ndarray) -> None:
-        """Time a path for limits (J,): rad/s, rad/s2."""
+    def __init__(
+        self, path: JointPath, velocity: np.ndarray, acceleration: np.ndarray, passed: float = 0.0
+    ) -> None:
+        """Time a path for limits (J,): rad/s, rad/s2; what is before ``passed`` (s) is over."""
         slopes = np.abs(path.slopes())
         spans, secants = path.secants()
         # between nodes a joint is at least once as fast as on the straight line
@@ -80,6 +82,7 @@ class PathClock:
         most = _ACCELERATION * acceleration
         by_velocity = _VELOCITY * velocity / np.maximum(speeds, _STANDING)
         by_bend = np.sqrt(most / np.maximum(bends, _STANDING))
+        by_velocity[path.times < passed] = by_bend[path.times < passed] = np.inf
         bound = np.minimum(by_velocity, by_bend)
         # (2, J): whose velocity and acceleration limits bind
         self.bound = np.stack([(by_velocity < 1).any(axis=0), (by_bend < 1).any(axis=0)])

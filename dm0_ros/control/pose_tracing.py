@@ -53,7 +53,7 @@ def trace(
     unit = step / finest
     last = round(path.end / unit)
     joints = _reach(arm, path, present)
-    velocity = arm.follow(joints, path.sample(0.0)[1], relax)
+    velocity = first = arm.follow(joints, path.sample(0.0)[1], relax)
     times, track, at, size = [0.0], [joints], 0, finest
     while at < last:
         start = _Node(at * unit, joints, velocity)
@@ -69,7 +69,7 @@ def trace(
         track.append(joints)
         if size < finest and at % (2 * size) == 0:
             size *= 2
-    return JointPath(np.array(times), np.stack(track))
+    return JointPath(np.array(times), np.stack(track), first)
 
 
 def _advance(
