@@ -55,7 +55,7 @@ class Watch:
         """Why joint states cannot be used, or ''; patient after ticks that were missed."""
         try:
             if now >= self._lenient_until:
-                self._measurement.read(now)
+                self._measurement.check(now)
         except ObservationError as error:
             return str(error)
         return ""
