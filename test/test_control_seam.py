@@ -159,6 +159,16 @@ def test_a_plan_is_followed_as_it_is_or_says_what_bound(seed, when):
     np.testing.assert_allclose(motion.rest, plan.values[-1, :ARM], atol=1e-6)
 
 
+def test_rows_that_jitter_are_smoothed_and_not_slowed_down():
+    jitter = np.random.default_rng(1).normal(size=(50, 8)) * 0.003
+    plan = Plan(1, 0.0, 1 / 30, np.clip(ramp(0.05, rows=50).values + jitter, HOME - 1, HOME + 1))
+    motion, bound, slower = fit(plan, 0.0, LIMITS)
+    assert slower == 1 and bound and {words.split(": ")[1] for words in bound} == {"acceleration"}
+    times = np.arange(48) / 30
+    assert np.abs(motion.positions(times) - plan.values[:48, :ARM]).max() < 0.02
+    check_curve(motion)
+
+
 def test_a_plan_that_ends_fast_keeps_its_pace_and_lands_in_more_steps():
     values = np.tile(HOME, (50, 1))
     values[:, 0] += 1.5 / 30 * np.arange(50) - 1.2
@@ -170,6 +180,17 @@ def test_a_plan_that_ends_fast_keeps_its_pace_and_lands_in_more_steps():
     assert 50 / 30 < motion.end < 51 / 30 + 1.5 / 10
     path = motion.positions(np.linspace(0, motion.end, 500))[:, 0]
     assert (np.diff(path) >= -1e-9).all()
+    check_curve(motion)
+
+
+def test_rows_that_jitter_are_smoothed_before_the_plan_is_slowed_down():
+    generator = np.random.default_rng(0)
+    times = np.arange(50) / 30
+    values = HOME + 0.2 * np.sin(2 * times)[:, None] * (np.arange(len(HOME)) < ARM)
+    jittery = values + generator.normal(0, 0.002, values.shape)
+    motion, bound, slower = fit(Plan(1, 0.0, 1 / 30, jittery), 0.0, LIMITS)
+    assert slower == 1 and bound
+    assert np.abs(motion.positions(times) - jittery[:, :ARM]).max() < 0.008
     check_curve(motion)
 
 

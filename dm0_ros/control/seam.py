@@ -22,7 +22,10 @@ _DECAY = 0.01  # of an ensemble's weights from plan to plan, as ACT has it
 _DEPTH = 4  # plans in an ensemble
 _RTC_TIME = 0.05  # s of the blend between plans that agree already
 _SHARE = 0.5  # of the limits that a fade may use up, leaving the rest to the plan itself
+_SOFTEST = 3  # a B-spline through rows that were averaged twice
+_NEAR = 0.01  # rad off its rows up to which a joint's may be averaged once more
 _LANDING_ROOM = 1.2  # times the braking time of a ramp, for rows that are none
+_SMOOTHINGS = 3  # times that rows are smoothed before a plan is slowed down
 _SHORTEST = 1e-3  # s of a fade: rounding errors need none shorter
 _SLOWER = (1.0, 1.25, 1.6)  # paces that are tried where a plan leaves no room for the seam
 _LONGER = (1.0, 1.6, 2.5)  # times of the fade, likewise
@@ -177,7 +180,8 @@ def fit(plan: Plan, now: float, limits: Limits) -> Joined:
     """The part of a plan from ``now`` on, as near to its rows and its times as the limits allow.
 
     First as it is, then landing earlier; then joints that break a limit take their rows as
-    control points; and if that is not enough, the plan is slowed down.
+    control points, averaged where that moves them little; and if that is not enough, the plan is
+    slowed down.
     """
     begin = max(now, plan.start)
     for landing in dict.fromkeys((1, _landing_rows(plan, limits))):
@@ -185,17 +189,30 @@ def fit(plan: Plan, now: float, limits: Limits) -> Joined:
         broken = certify(motion).broken(limits)
         if not broken.any():
             return Joined(motion)
-    soft = broken.any(0)
-    motion = interpolate(plan, limits.joints, soft, landing).cut(begin)
-    certificate = certify(motion)
-    still_broken = certificate.broken(limits)
-    if still_broken[0].any():
+    soft = broken.any(0).astype(int)
+    bound = explain(broken, limits)
+    for _ in range(_SOFTEST):
+        whole = interpolate(plan, limits.joints, soft, landing)
+        motion = whole.cut(begin)
+        certificate = certify(motion)
+        broken = certificate.broken(limits)
+        softer = broken[1:].any(0) & (_distance(whole, plan, limits, landing) <= _NEAR)
+        if not softer.any() or broken[0].any():
+            break
+        soft = soft + softer
+    if broken[0].any():
         # Landings may swing past the range; B-splines that end as such never leave their rows.
         motion = interpolate(plan, limits.joints, np.ones_like(soft)).cut(begin)
         certificate = certify(motion)
     factor = certificate.stretch(limits)
-    bound = explain(broken | still_broken, limits)
     return Joined(motion.stretched(factor) if factor > 1 else motion, bound, factor)
+
+
+def _distance(motion: Curve, plan: Plan, limits: Limits, landing: int) -> np.ndarray:
+    """How far off its rows a motion is at most, by joint, before it lands: (D,) rad."""
+    rows = plan.values[: -landing - 1, limits.arm]
+    times = plan.start + plan.step * np.arange(len(rows))
+    return np.abs(motion.positions(times) - rows).max(0, initial=0.0)
 
 
 def _landing_rows(plan: Plan, limits: Limits) -> int:
