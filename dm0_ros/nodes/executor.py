@@ -246,6 +246,8 @@ class ExecutorNode(LifecycleNode):
     def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
             self._machine.reset("reset by ~/reset")
+            if self._machine.state is State.IDLE:
+                self._rest()  # a plan may come before the next tick
             return self._answer(response)
 
     def _answer(self, response: Trigger.Response) -> Trigger.Response:

@@ -3,6 +3,7 @@
 
 import importlib
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -50,7 +51,7 @@ class Goals:
         self._tell = tell
         self._client = ActionClient(node, kind, name)
         self._waker = node.create_guard_condition(self._send)
-        self._goal = None  # to be sent
+        self._offered: deque = deque(maxlen=1)
         self._count = 0  # goals sent
         self._unanswered_since: float | None = None
         self._failure = ""
@@ -62,29 +63,38 @@ class Goals:
 
     def offer(self, goal) -> None:
         """Send a goal as soon as the node's thread is free, unless a newer one is offered."""
-        self._goal = goal
+        self._offered.append(goal)
         self._waker.trigger()
 
     def complaint(self) -> str:
         """Why goals do not arrive, or ''."""
         if not self._client.server_is_ready():
             return f"no action server {self._name}; start its controller"
-        since = self._unanswered_since
-        if since is not None and time.monotonic() - since > _PATIENCE:
+        if self._overdue():
             return f"action server {self._name} does not answer"
         return self._failure
+
+    def forget(self) -> None:
+        """Begin anew: no goal has failed."""
+        self._offered.clear()
+        self._unanswered_since, self._failure = None, ""
 
     def close(self) -> None:
         """Give back the client."""
         self._node.destroy_guard_condition(self._waker)
         self._client.destroy()
 
+    def _overdue(self) -> bool:
+        since = self._unanswered_since
+        return since is not None and time.monotonic() - since > _PATIENCE
+
     def _send(self) -> None:
-        goal, self._goal = self._goal, None
-        if goal is None:
+        if not self._offered:
             return
-        self._failure, before = "", self._failure
+        goal = self._offered.pop()
+        before, self._failure = self._failure, ""
         if complaint := self.complaint():
+            self._unanswered_since = None  # the next goal is a new question
             self._fail(complaint, before)
             return
         self._count += 1

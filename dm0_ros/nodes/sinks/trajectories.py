@@ -46,8 +46,9 @@ class TrajectoryWindows:
 class TrajectoryGoals:
     """FollowJointTrajectory: each window is a goal that takes the place of the one before.
 
-    A controller that is gone, refuses a goal, or gives one up because the arm does not follow,
-    stops the executor by ``fail(sentence)``: it would make the arm leap when it comes back.
+    A controller that is gone, refuses a goal, or gives one up because the arm does not follow, is
+    told by ``fail(sentence)`` and gets no more goals until `rest`: they would make the arm leap
+    when it comes back.
     """
 
     vital = True
@@ -61,6 +62,8 @@ class TrajectoryGoals:
 
     def publish(self, point: SetPoint, preview: Preview) -> None:
         """See `Output`."""
+        if self._goals.failed:
+            return
         window = self._windows.due(point, preview)
         if window is not None:
             self._goals.offer(self._kind.Goal(trajectory=window))
@@ -68,6 +71,7 @@ class TrajectoryGoals:
     def rest(self) -> None:
         """The last goal ends at rest."""
         self._windows.forget()
+        self._goals.forget()
 
     def complaint(self) -> str:
         """See `Output`."""
