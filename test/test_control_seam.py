@@ -183,17 +183,6 @@ def test_a_plan_that_ends_fast_keeps_its_pace_and_lands_in_more_steps():
     check_curve(motion)
 
 
-def test_rows_that_jitter_are_smoothed_before_the_plan_is_slowed_down():
-    generator = np.random.default_rng(0)
-    times = np.arange(50) / 30
-    values = HOME + 0.2 * np.sin(2 * times)[:, None] * (np.arange(len(HOME)) < ARM)
-    jittery = values + generator.normal(0, 0.002, values.shape)
-    motion, bound, slower = fit(Plan(1, 0.0, 1 / 30, jittery), 0.0, LIMITS)
-    assert slower == 1 and bound
-    assert np.abs(motion.positions(times) - jittery[:, :ARM]).max() < 0.008
-    check_curve(motion)
-
-
 def test_a_plan_that_cannot_be_reached_is_refused_by_number():
     slow = replace(LIMITS, lower=HOME - 1e-3, upper=HOME + 1e-3)
     fast = ramp(0.0)

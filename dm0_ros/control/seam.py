@@ -25,7 +25,6 @@ _SHARE = 0.5  # of the limits that a fade may use up, leaving the rest to the pl
 _SOFTEST = 3  # a B-spline through rows that were averaged twice
 _NEAR = 0.01  # rad off its rows up to which a joint's may be averaged once more
 _LANDING_ROOM = 1.2  # times the braking time of a ramp, for rows that are none
-_SMOOTHINGS = 3  # times that rows are smoothed before a plan is slowed down
 _SHORTEST = 1e-3  # s of a fade: rounding errors need none shorter
 _SLOWER = (1.0, 1.25, 1.6)  # paces that are tried where a plan leaves no room for the seam
 _LONGER = (1.0, 1.6, 2.5)  # times of the fade, likewise
