@@ -65,22 +65,26 @@ def interpolate(
     (landing * step). With a landing of one, the last row is reached when it has been held for its
     step, which would be a jolt if it were reached on time.
 
-    Columns in ``soft`` (joints,) bool take their rows as control points of a cubic B-spline
+    Columns where ``soft`` (joints,) is 1 take their rows as control points of a cubic B-spline
     instead: off the rows by a sixth of their second difference, and with a third of the
-    acceleration where rows jitter. With a landing of one they never leave the span of their rows.
+    acceleration where rows jitter. Where it is more, rows are averaged with their neighbours
+    before, once less than it says. With a landing of one they never leave the span of their rows.
     """
     values, step = plan.values[:, :joints], plan.step
     rows = len(values)
     pieces = _spline(values, step)
-    softened = None if soft is None or not soft.any() else _soft_spline(values[:, soft], step)
+    softened = None
+    if soft is not None and soft.any():
+        chosen = soft > 0
+        softened = _soft_spline(_average(values[:, chosen], soft[chosen] - 1), step)
     if rows == 1 or landing == 1:
         if rows > 1:
             pieces[rows - 2 :] = _landing(pieces[rows - 2], values[-1], step)
         if softened is not None:
-            pieces[:, :, soft] = softened
+            pieces[:, :, chosen] = softened
         return Curve(plan.start + step * np.arange(rows), pieces, plan.end)
     if softened is not None:
-        pieces[:, :, soft] = softened
+        pieces[:, :, chosen] = softened
     last = rows - 1 - landing
     duration = 2 * landing * step
     pieces = pieces[: last + 1]
@@ -130,6 +134,16 @@ def _landing(piece: np.ndarray, last: np.ndarray, step: float) -> np.ndarray:
     """Two pieces (2, 6, D): from the begin of ``piece`` to rest at ``last`` in two steps."""
     whole = Curve(np.zeros(1), _to_rest(piece, last, 2 * step)[None], 2 * step)
     return np.concatenate([whole.coefficients, whole.cut(step).coefficients])
+
+
+def _average(values: np.ndarray, passes: np.ndarray) -> np.ndarray:
+    """Rows (H, D), each column averaged over neighbours by 1 2 1 so many times; ends stay."""
+    values = values.copy()
+    for index in range(int(passes.max(initial=0))):
+        jittery = passes > index
+        rows = values[:, jittery]
+        values[1:-1, jittery] = (rows[:-2] + 2 * rows[1:-1] + rows[2:]) / 4
+    return values
 
 
 def _soft_spline(values: np.ndarray, step: float) -> np.ndarray:
