@@ -437,7 +437,7 @@ def test_a_draft_that_comes_too_late_is_designed_anew():
     rig = Rig()
     rig.plan(ramp(0.3))
     rig.run(0.5)
-    draft = consider(rig, rig.measured + ramp(0.3) - HOME)
+    draft = consider(rig, rig.measured + ramp(0.3) - HOME + 0.1 * np.eye(8)[1])
     draft.design()
     rig.run(0.3)
     rig.executor.adopt(draft, rig.now)
