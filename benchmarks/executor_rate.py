@@ -37,6 +37,7 @@ AHEAD = (
 )
 SWITCH = 5e-4  # s, as the node sets it: how long Python lets another thread wait
 WARM_UP = 1.0  # s
+PRIORITY = 50  # of SCHED_FIFO, in a sweep
 ALONE = 2000  # ticks; four seconds at 500 Hz
 
 
@@ -49,7 +50,7 @@ def parse(arguments=None):
     add("--with-policy", action="store_true", help="dm0-nano plans in another process meanwhile")
     add("--priority", type=int, default=0, help="SCHED_FIFO of the rate's thread; 0: none")
     add("--seconds", type=float, default=10.0, help="of every measurement")
-    add("--sweep", action="store_true", help="also 50 to 1000 Hz, with 7 and 14 joints")
+    add("--sweep", action="store_true", help="also 50 to 1000 Hz, 7 and 14 joints, SCHED_FIFO")
     add("--json", type=Path, help="where to write the figures")
     add("--network", action="store_true", help="be the other process")
     return parser.parse_args(arguments)
@@ -68,7 +69,8 @@ def main(arguments=None) -> dict | None:
         figures = measure(options.hz, options.joints, options.seconds, options.priority)
         if options.sweep:
             figures["rates"] = [
-                measure(hz, joints, options.seconds, options.priority)
+                measure(hz, joints, options.seconds, priority)
+                for priority in (0, PRIORITY)
                 for joints in (7, 14)
                 for hz in RATES
             ]
@@ -217,6 +219,7 @@ def measure(hz: float, joints: int, seconds: float, priority: int) -> dict:
         "period_error_ms_p99": round(float(np.percentile(errors, 99)), 4),
         "period_error_ms_max": round(float(errors.max()), 4),
         "priority": 0 if bench.refusals else priority,
+        "refusals": bench.refusals,
         "plan_us": summarise(np.array(bench.plans[1:]) / 1e3, 1),
     }
 

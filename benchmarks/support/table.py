@@ -106,8 +106,9 @@ def describe_seams(figures: dict) -> Iterator[Row]:
 def describe_executor_rate(figures: dict) -> Iterator[Row]:
     beside = "beside a network" if figures["with_policy"] else "alone"
     for row in [figures, *figures.get("rates", ())]:
+        urgent = f", SCHED_FIFO {row['priority']}" if row["priority"] else ""
         yield (
-            f"executor core, {row['joints']} joints at {row['hz']:.0f} Hz, {beside}: "
+            f"executor core, {row['joints']} joints at {row['hz']:.0f} Hz{urgent}, {beside}: "
             "tick, median / 99 %; period error, 99 %",
             f"{row['tick_us_p50']:.0f} / {row['tick_us_p99']:.0f} µs; "
             f"{row['period_error_ms_p99']:.2f} ms",
