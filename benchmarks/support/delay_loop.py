@@ -58,6 +58,7 @@ class Timing:
     limit: float  # of an episode
     lag: float  # of the simulated servos, which the executor is told as its actuation latency
     strict: bool  # plans for a resting arm begin at their observation, too, not when they come
+    first_distance: float = 0.0  # rad, in place of the robot's max_first_distance; 0: that
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def _tell(robot: RobotSpec, timing: Timing) -> RobotSpec:
     """The robot with its servos' lag; its deadmen, which judge computers, are off."""
     settings = replace(
         robot.executor,
+        max_first_distance=timing.first_distance or robot.executor.max_first_distance,
         actuation_latency=timing.lag,
         gripper_latency=timing.lag,
         state_timeout=timing.limit,
