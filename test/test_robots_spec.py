@@ -81,6 +81,31 @@ def gain_missing(robot):
     del robot["simulation"]["stiffness"]["fr3_joint7"]
 
 
+def two_end_effectors_in_a_pose_sink(robot):
+    robot["sinks"].append({"kind": "pose", "topic": "pose", "names": ["arm", "arm"]})
+
+
+def joint_in_a_twist_sink(robot):
+    robot["sinks"].append({"kind": "twist", "topic": "twist", "names": ["fr3_joint1"]})
+
+
+def joint_in_a_gripper_action(robot):
+    sink = {"kind": "gripper_command", "topic": "gripper_cmd", "names": ["fr3_joint1"]}
+    robot["sinks"].append(sink)
+
+
+def sink_without_names(robot):
+    robot["sinks"][0]["names"] = []
+
+
+def negative_effort(robot):
+    robot["sinks"][1]["effort"] = -1.0
+
+
+def speed_of_nothing(robot):
+    robot["speed_scaling"] = {"topic": "speed", "full": 0.0}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -93,6 +118,12 @@ def gain_missing(robot):
         (unknown_space, ["layouts.joint.space", "'torque'", "joint_position"]),
         (joint_without_home, ["home", "fr3_joint4"]),
         (camera_twice, ["camera slot right_hand", "twice"]),
+        (two_end_effectors_in_a_pose_sink, ["sink pose takes one end effector, not 2"]),
+        (joint_in_a_twist_sink, ["sink twist", "unknown name fr3_joint1", "known: arm"]),
+        (joint_in_a_gripper_action, ["gripper_cmd", "fr3_joint1", "known: fr3_finger_joint1"]),
+        (sink_without_names, ["forward_position_controller/commands has no names"]),
+        (negative_effort, ["gripper_controller/commands.effort must not be negative"]),
+        (speed_of_nothing, ["speed_scaling.full must be positive"]),
         (gain_missing, ["simulation.stiffness", "fr3_joint7"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
