@@ -65,8 +65,12 @@ class Rig:
                 self.measure()
             point = self.executor.tick(self.now)
             elapsed, self.ticked = self.now - self.ticked, self.now
+            before = self.own
             self.own += PERIOD if elapsed < 0 else min(elapsed, PERIOD)
             if point is not None:
+                if not self.strokes[-1]:  # until now the arm was at rest where it is
+                    rest = [(before - k * PERIOD, self.measured) for k in (2, 1, 0)]
+                    self.strokes[-1].extend(rest)
                 self.measured = point.positions
                 self.points.append(point.positions)
                 self.strokes[-1].append((self.own, point.positions))
@@ -101,8 +105,7 @@ def ramp(speed=0.5, rows=20, step=0.1):
 
 
 def check_limits(path):
-    """Set-points one period apart, from home on, keep every limit."""
-    path = np.vstack([path[:1], path])
+    """Set-points one period apart keep every limit. From rest on: see `check_stroke`."""
     check_path(np.arange(len(path)) * PERIOD, path)
 
 
@@ -256,7 +259,7 @@ def test_reset_in_motion_comes_to_rest_first():
     assert rig.executor.epoch == 1 and rig.state is State.STARVED
     rig.run(0.5)
     assert rig.state is State.IDLE
-    check_limits(np.vstack([rig.path, rig.path[-1:]]))
+    check_limits(rig.path)
 
 
 def test_the_next_plan_after_a_reset_begins_at_the_measured_state():
@@ -280,7 +283,7 @@ def test_joint_states_that_stop_are_a_fault_by_name():
     rig.run(0.6)
     assert rig.state is State.FAULT
     assert "fr3_joint1 is 0.2" in rig.executor.reason and "state_timeout" in rig.executor.reason
-    check_limits(np.vstack([rig.path, rig.path[-1:]]))
+    check_limits(rig.path)
     rig.joints_arrive = True
     rig.run(0.2)
     with pytest.raises(PlanError, match="reset first"):
@@ -644,6 +647,22 @@ def test_the_pace_slows_the_plan_and_pauses_it_within_the_limits():
     check_limits(rig.path)
     with pytest.raises(ValueError, match=r"pace of 1\.5"):
         rig.executor.scale(1.5)
+
+
+def test_a_plan_that_breaks_a_limit_while_the_pace_changes_waits():
+    rig = Rig(Replace())
+    rig.plan(ramp(0.2, rows=60))
+    rig.run(0.5)
+    rig.executor.scale(0.3)
+    rig.run(2 * PERIOD)
+    hasty = ramp(0.2, rows=60) + 0.1 * np.eye(8)[1]
+    with pytest.raises(PlanError, match="plan 2 cannot be followed while the pace changes"):
+        rig.plan(hasty)
+    rig.run(0.5)
+    assert rig.state is State.EXECUTING and rig.status.sequence == 1
+    rig.plan(hasty)
+    rig.run(1.0)
+    check_limits(rig.path)
 
 
 def test_a_plan_made_at_half_pace_is_met_where_the_robot_is():
