@@ -17,10 +17,11 @@ from dm0_ros.errors import (
     PlanError,
 )
 from dm0_ros.model import DM0
+from dm0_ros.model.guidance import Guidance
 from dm0_ros.policy.normalisation import load_stats
 from dm0_ros.policy.observation import order_state
 from dm0_ros.policy.prompt import encode_prompt
-from dm0_ros.policy.protocol import Observation
+from dm0_ros.policy.protocol import Observation, Prefix
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
@@ -210,3 +211,17 @@ def test_more_executed_rows_than_a_chunk_has_are_refused(tiny_checkpoint):
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "executed_rows": 7}))
     with pytest.raises(CheckpointError, match=r"executed_rows is 7, but a chunk .* has 6 rows"):
         load_policy(tiny_checkpoint, ROBOT)
+
+
+def test_a_guided_plan_keeps_what_is_committed(tiny_checkpoint):
+    options = EngineOptions(guidance=Guidance.PREFIX)
+    policy = load_policy(tiny_checkpoint, ROBOT, options=options)
+    plain = load_policy(tiny_checkpoint, ROBOT)
+    assert policy.spec.needs_prefix and not plain.spec.needs_prefix
+    first, later = observe(), observe(seed=1)
+    rows = policy.infer(first).values
+    kept = policy.infer(later, Prefix(rows, delay=2, executed=3)).values
+    np.testing.assert_allclose(kept[:2], rows[:2], atol=1e-5)
+    assert np.abs(kept[2:] - rows[2:]).max() > 1e-3
+    plain.infer(first)
+    assert np.abs(plain.infer(later).values[:2] - rows[:2]).max() > 1e-3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dm0_ros.errors import RobotError
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.inverse import pose_error, solve
-from dm0_ros.robots.kinematics import Chain, load_urdf, rotation_about
+from dm0_ros.robots.kinematics import Chain, load_urdf
 
 SPEC = load_robot("franka")
 CHAIN = Chain(load_urdf(SPEC), SPEC.end_effectors[0].base, SPEC.end_effectors[0].tool)
@@ -36,5 +36,13 @@ def test_out_of_reach_is_named():
 def test_pose_error_is_the_rotation_vector(angle):
     axis = np.array([0.6, 0.0, 0.8])
     target = np.eye(4)
-    target[:3, :3] = rotation_about(axis, angle)
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    # Rodrigues' formula
+    target[:3, :3] += np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     np.testing.assert_allclose(pose_error(target, np.eye(4))[3:], axis * angle, atol=1e-7)
+
+
+def test_joints_of_another_arm_are_refused():
+    with pytest.raises(RobotError, match=r"limits of fr3_joint1, .* are needed, in this order"):
+        solve(CHAIN, SPEC.joints[::-1], CHAIN.pose(SPEC.home), SPEC.home)

@@ -9,6 +9,7 @@ import yaml
 from dm0_ros.errors import Dm0Error, RobotError
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
+from dm0_ros.robots.spec import Space
 
 FRANKA = yaml.safe_load(find_resource("config", "franka.yaml").read_text())
 
@@ -21,12 +22,21 @@ def write(tmp_path, change):
     return path
 
 
-@pytest.mark.parametrize("name", ["franka", "panda"])
-def test_shipped_robots_load(name):
+@pytest.mark.parametrize(
+    ("name", "joints", "slots"),
+    [
+        ("franka", 7, ("right_hand", "high", "left_hand")),
+        ("panda", 7, ("right_hand", "high", "left_hand")),
+        ("ur5", 6, ("right_hand", "left_hand")),
+    ],
+)
+def test_shipped_robots_load(name, joints, slots):
     spec = load_robot(name)
     assert spec.name == name
-    assert len(spec.joint_names) == 7 and len(spec.gripper_names) == 1
-    assert spec.camera_slots == ("right_hand", "high", "left_hand")
+    assert len(spec.joint_names) == joints and len(spec.gripper_names) == 1
+    assert spec.camera_slots == slots
+    assert set(spec.simulation.cameras) == set(slots)
+    assert spec.layout("pose").space is Space.EEF_POSE
     for joint in spec.joints:
         assert joint.lower < spec.home[joint.name] < joint.upper
 
@@ -71,6 +81,31 @@ def gain_missing(robot):
     del robot["simulation"]["stiffness"]["fr3_joint7"]
 
 
+def two_end_effectors_in_a_pose_sink(robot):
+    robot["sinks"].append({"kind": "pose", "topic": "pose", "names": ["arm", "arm"]})
+
+
+def joint_in_a_twist_sink(robot):
+    robot["sinks"].append({"kind": "twist", "topic": "twist", "names": ["fr3_joint1"]})
+
+
+def joint_in_a_gripper_action(robot):
+    sink = {"kind": "gripper_command", "topic": "gripper_cmd", "names": ["fr3_joint1"]}
+    robot["sinks"].append(sink)
+
+
+def sink_without_names(robot):
+    robot["sinks"][0]["names"] = []
+
+
+def negative_effort(robot):
+    robot["sinks"][1]["effort"] = -1.0
+
+
+def speed_of_nothing(robot):
+    robot["speed_scaling"] = {"topic": "speed", "full": 0.0}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -83,6 +118,12 @@ def gain_missing(robot):
         (unknown_space, ["layouts.joint.space", "'torque'", "joint_position"]),
         (joint_without_home, ["home", "fr3_joint4"]),
         (camera_twice, ["camera slot right_hand", "twice"]),
+        (two_end_effectors_in_a_pose_sink, ["sink pose takes one end effector, not 2"]),
+        (joint_in_a_twist_sink, ["sink twist", "unknown name fr3_joint1", "known: arm"]),
+        (joint_in_a_gripper_action, ["gripper_cmd", "fr3_joint1", "known: fr3_finger_joint1"]),
+        (sink_without_names, ["forward_position_controller/commands has no names"]),
+        (negative_effort, ["gripper_controller/commands.effort must not be negative"]),
+        (speed_of_nothing, ["speed_scaling.full must be positive"]),
         (gain_missing, ["simulation.stiffness", "fr3_joint7"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

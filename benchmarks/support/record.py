@@ -59,6 +59,13 @@ def to_text(record: dict) -> str:
     return json.dumps(record, indent=2) + "\n"
 
 
+def write_figures(path: Path, record: dict) -> None:
+    """Write a record with its figures at the top, for programs that look for them there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rest = {key: value for key, value in record.items() if key != "figures"}
+    path.write_text(to_text({**record["figures"], **rest}))
+
+
 def write_result(name: str, text: str) -> None:
     """Put a record into results/."""
     RESULTS.mkdir(exist_ok=True)

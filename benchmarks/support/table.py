@@ -85,10 +85,55 @@ def describe_model_latency(figures: dict) -> Iterator[Row]:
             )
 
 
+def describe_seams(figures: dict) -> Iterator[Row]:
+    strategies = figures["strategies"]
+    where = f"plans {1e3 * figures['delay']:.0f} ms late"
+    names = {
+        "linear_replace": "linear replacement",
+        "average_03_07": "average 0.3 / 0.7",
+        "hold_until_done": "`hold_until_done`",
+        "blend": "`blend`",
+    }
+    for key, name in names.items():
+        found = strategies[key]
+        yield (
+            f"{name}, {where}: peak acceleration / jerk, lag",
+            f"{found['peak_acceleration']:.3g} rad/s² / {found['peak_jerk']:.3g} rad/s³, "
+            f"{found['lag_ms']:.1f} ms",
+        )
+
+
+def describe_executor_rate(figures: dict) -> Iterator[Row]:
+    beside = "beside a network" if figures["with_policy"] else "alone"
+    for row in [figures, *figures.get("rates", ())]:
+        urgent = f", SCHED_FIFO {row['priority']}" if row["priority"] else ""
+        yield (
+            f"executor core, {row['joints']} joints at {row['hz']:.0f} Hz{urgent}, {beside}: "
+            "tick, median / 99 %; period error, 99 %",
+            f"{row['tick_us_p50']:.0f} / {row['tick_us_p99']:.0f} µs; "
+            f"{row['period_error_ms_p99']:.2f} ms",
+        )
+
+
+def describe_closed_loop_delay(figures: dict) -> Iterator[Row]:
+    """What 300 ms cost, or the delay nearest to that."""
+    delay = min(figures["delays"], key=lambda value: abs(value - 0.3))
+    for name, rows in figures["strategies"].items():
+        row = rows[f"{delay:g}"]
+        yield (
+            f"`{name}`, {figures['touches']} to touch, {1e3 * delay:.0f} ms added: success, "
+            "time per episode",
+            f"{row['successes']} of {row['episodes']}, {row['seconds_mean']:.1f} s",
+        )
+
+
 SECTIONS = {
     "instructions": describe_instructions,
     "policy_latency": describe_policy_latency,
     "executor_jitter": describe_executor_jitter,
+    "seams": describe_seams,
+    "executor_rate": describe_executor_rate,
+    "closed_loop_delay": describe_closed_loop_delay,
     "picture_transport": describe_picture_transport,
 }
 

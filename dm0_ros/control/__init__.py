@@ -6,19 +6,35 @@ Arrays and seconds only. Nothing here knows torch or ROS, and time is always an 
 
 from dm0_ros.control.limits import Limits
 from dm0_ros.control.machine import Executor
-from dm0_ros.control.plan import Chunk, Trajectory
-from dm0_ros.control.seam import Blend, Replace, Seam
+from dm0_ros.control.plan import Chunk
+from dm0_ros.control.prefix import Prefix, choose_prefix
+from dm0_ros.control.seam import (
+    SEAMS,
+    Blend,
+    HoldUntilDone,
+    Replace,
+    Rtc,
+    Seam,
+    TemporalEnsemble,
+    make_seam,
+)
 from dm0_ros.control.state import SetPoint, State, Status
 
 __all__ = [
+    "SEAMS",
     "Blend",
     "Chunk",
     "Executor",
+    "HoldUntilDone",
     "Limits",
+    "Prefix",
     "Replace",
+    "Rtc",
     "Seam",
     "SetPoint",
     "State",
     "Status",
-    "Trajectory",
+    "TemporalEnsemble",
+    "choose_prefix",
+    "make_seam",
 ]

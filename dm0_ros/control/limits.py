@@ -2,7 +2,7 @@
 """What a robot may be asked to do, and the check that a plan passes before it is followed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,9 +25,15 @@ class Limits:
     upper: np.ndarray
     velocity: np.ndarray  # rad/s or m/s
     acceleration: np.ndarray  # rad/s2; infinite for grippers, whose makers give none
+    jerk: np.ndarray  # rad/s3; likewise
     first_distance: np.ndarray  # rad; infinite for grippers, which may be told to open or close
     margin: np.ndarray  # how far outside its range a value may be and still be obeyed up to it
-    linear: np.ndarray  # bool: columns that go straight from row to row
+    joints: int  # columns of the arm; grippers follow
+
+    @property
+    def arm(self) -> slice:
+        """Columns of the arm."""
+        return slice(0, self.joints)
 
     @classmethod
     def from_robot(cls, robot: RobotSpec) -> "Limits":
@@ -41,9 +47,10 @@ class Limits:
             upper=_row([j.upper for j in joints], [g.open for g in grippers]),
             velocity=_row([j.velocity for j in joints], [g.velocity for g in grippers]),
             acceleration=_row([j.acceleration for j in joints], unbounded),
+            jerk=_row([j.jerk for j in joints], unbounded),
             first_distance=_row([distance] * len(joints), unbounded),
             margin=_row([_MARGIN[0]] * len(joints), [_MARGIN[1]] * len(grippers)),
-            linear=np.array([False] * len(joints) + [True] * len(grippers)),
+            joints=len(joints),
         )
 
     def arrange(self, chunk: Chunk) -> np.ndarray:
@@ -64,6 +71,24 @@ class Limits:
         values = values[:, order]
         self._check_values(values)
         return values
+
+    def including(self, positions: np.ndarray) -> "Limits":
+        """The same, with a range of the arm that holds ``positions`` (joints,) too.
+
+        An arm that stands beyond its range must be allowed to come back.
+        """
+        lower, upper = self.lower[self.arm], self.upper[self.arm]
+        if ((positions >= lower) & (positions <= upper)).all():
+            return self
+        wider = replace(self, lower=self.lower.copy(), upper=self.upper.copy())
+        wider.lower[self.arm] = np.minimum(lower, positions)
+        wider.upper[self.arm] = np.maximum(upper, positions)
+        return wider
+
+    def clamp(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (H, D) within the range, and which columns (D,) were not."""
+        clamped = np.clip(values, self.lower, self.upper)
+        return clamped, (clamped != values).any(0)
 
     def check_first(self, first: np.ndarray, measured: np.ndarray) -> None:
         """Refuse a plan whose row that is due now, (D,), is far from the measured state, (D,)."""

@@ -24,6 +24,8 @@ class Measurement:
         self._positions = np.full(len(self._names), math.nan)
         self._stamps = np.full(len(self._names), -math.inf)
         self._seen: set[str] = set()
+        self._oldest = -math.inf  # s: the least of the stamps
+        self._broken = False  # whether a value is not finite
 
     def update(self, positions: Mapping[str, float], stamp: float, now: float) -> str:
         """Take in some joints; returns a sentence about one that is not finite, or ''.
@@ -40,6 +42,8 @@ class Measurement:
                 self._stamps[index] = min(stamp, now)
                 if not math.isfinite(value):
                     broken = f"joint_states says {value} for {name}"
+        self._oldest = float(self._stamps.min())
+        self._broken = not np.isfinite(self._positions).all()
         return broken
 
     def read(self, now: float) -> np.ndarray:
@@ -47,15 +51,18 @@ class Measurement:
 
         Raises `ObservationError` that names a joint which is missing, too old, or not finite.
         """
-        oldest = int(np.argmin(self._stamps))
-        age = now - self._stamps[oldest]
-        if age > self._timeout:
-            raise ObservationError(self._explain(self._names[oldest], age))
-        if not np.isfinite(self._positions).all():
+        self.check(now)
+        return self._positions.copy()
+
+    def check(self, now: float) -> None:
+        """Raise what `read` would; for those who ask at every tick."""
+        if now - self._oldest > self._timeout:
+            name = self._names[int(np.argmin(self._stamps))]
+            raise ObservationError(self._explain(name, now - self._oldest))
+        if self._broken:
             index = int(np.argmin(np.isfinite(self._positions)))
             value = self._positions[index]
             raise ObservationError(f"joint_states says {value} for {self._names[index]}")
-        return self._positions.copy()
 
     def _explain(self, name: str, age: float) -> str:
         if not self._seen:

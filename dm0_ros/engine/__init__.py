@@ -4,10 +4,11 @@
 from dm0_ros.engine.engine import Engine
 from dm0_ros.engine.frames import FramePreparer
 from dm0_ros.engine.options import EngineOptions
-from dm0_ros.engine.request import Reasoning, Request, Result
+from dm0_ros.engine.request import Committed, Reasoning, Request, Result
 from dm0_ros.engine.timing import Timing
 
 __all__ = [
+    "Committed",
     "Engine",
     "EngineOptions",
     "FramePreparer",

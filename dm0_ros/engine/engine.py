@@ -53,7 +53,7 @@ class Engine:
             capture = CudaCapture(self.device) if graphs else run_directly
         self._graphs = Graphs(capture)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def infer(
         self, requests: Sequence[Request], reasoning: Reasoning | None = None
     ) -> list[Result]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The action expert: from noise to actions over a static cache."""
+"""The action expert over a static cache: noisy actions to their velocity."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dm0_ros.engine.attention import Attend
 from dm0_ros.engine.cache import StaticCache
 from dm0_ros.engine.decoder import feed_forward, norm, split_heads
 from dm0_ros.engine.weights import FlowWeights, LayerWeights
+from dm0_ros.model.guidance import Field
 from dm0_ros.model.rotary import Rope
 
 
@@ -57,14 +58,22 @@ def run_suffix_layer(
     values: Tensor,
     suffix: Suffix,
     attend: Attend,
+    differentiable: bool = False,
 ) -> Tensor:
-    """Every token of the suffix sees the prefix and the whole suffix; see `SuffixLayer`."""
+    """Every token of the suffix sees the prefix and the whole suffix; see `SuffixLayer`.
+
+    Buffers that are written to keep no gradient: where one is wanted, the suffix goes into copies.
+    """
     count = x.shape[1]
-    end = suffix.begin + count
+    begin, end = suffix.begin, suffix.begin + count
     packed = weights.qkv(norm(x, weights.eps, keys.dtype))
     query, key, value = split_heads(packed, weights, suffix.rope)
-    keys[:, :, suffix.begin : end] = key
-    values[:, :, suffix.begin : end] = value
+    if differentiable:
+        keys = torch.cat((keys[:, :, :begin], key), 2)
+        values = torch.cat((values[:, :, :begin], value), 2)
+    else:
+        keys[:, :, begin:end] = key
+        values[:, :, begin:end] = value
     # The query heads that share a key head become its rows: they see the same, and no kernel has
     # to know about groups.
     rows = query.unflatten(1, (keys.shape[1], -1)).flatten(2, 3)
@@ -74,32 +83,28 @@ def run_suffix_layer(
     return feed_forward(x, weights, keys.dtype)
 
 
-def integrate(
-    noise: Tensor,
+def make_field(
     progress: Tensor | None,
     weights: FlowWeights,
     cache: StaticCache,
     suffix: Suffix,
     layer: SuffixLayer,
-) -> tuple[Tensor, Tensor | None]:
-    """Euler steps from noise (B, H, D) float32 to actions, as many as `weights.time` has rows.
-
-    progress: (B, 1) now, or None. The least progress that a step predicts for the chunk's end,
-    (B, 1), comes back with the actions.
-    """
-    rows, steps = noise.shape[1], len(weights.time)
-    x, least = noise, None
+) -> Field:
+    """The flow field over a cache, for `model.guidance.integrate`. progress: (B, 1), or None."""
     first = None if progress is None else weights.enter_progress(progress)[:, None]
-    for time in weights.time:
-        tokens = weights.enter(x)
+
+    def field(x: Tensor, step: int, clean: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        now = time = weights.time[step]
+        if clean is not None:
+            time = torch.where(clean[..., None], weights.clean, now)
+        tokens = weights.enter(x) + time
         if first is not None:
-            tokens = torch.cat((first, tokens), 1)
-        tokens = weights.mix(F.silu(tokens + time))
+            tokens = torch.cat((first + now, tokens), 1)
+        tokens = weights.mix(F.silu(tokens))
         for index, layer_weights in enumerate(weights.layers):
             tokens = layer(tokens, layer_weights, cache.keys[index], cache.values[index], suffix)
         tokens = norm(tokens, weights.eps, torch.float32)
-        x = torch.sub(x, weights.leave(tokens[:, -rows:]), alpha=1 / steps)
-        if first is not None:
-            end = weights.leave_progress(tokens[:, 0])
-            least = end if least is None else torch.minimum(least, end)
-    return x, least
+        velocity = weights.leave(tokens[:, -x.shape[1] :])
+        return velocity, None if first is None else weights.leave_progress(tokens[:, 0])
+
+    return field

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dm0_ros.errors import Dm0Error
+from dm0_ros.model.guidance import Guidance
 
 GRAPH_BUCKET = 16
 """Text is padded to a multiple of this where each length costs a capture."""
@@ -18,6 +19,7 @@ class EngineOptions:
     steps: int = 10  # of the Euler integration
     text_limit: int = 256  # tokens of prompt and generated text together
     text_bucket: int | None = None  # text is padded to a multiple, which one graph then serves
+    guidance: Guidance = Guidance.NONE  # toward what a request says is committed
     reuse: bool = True  # the keys and values of leading views that did not change
     graphs: bool = True  # CUDA graphs, on devices that have them
     compiled: bool = False  # torch.compile of each kind of layer; takes minutes at load

@@ -13,6 +13,15 @@ from dm0_ros.model import DM0Config
 
 
 @dataclass(frozen=True)
+class Committed:
+    """What is left of the chunk under way: the new one is made to agree, see `model.guidance`."""
+
+    rows: np.ndarray  # float32 (n, D), normalised; row 0 is due when row 0 of the new chunk is
+    delay: int  # rows that will be executed whatever comes
+    executed: int  # rows of each chunk that are executed before the next one
+
+
+@dataclass(frozen=True)
 class Request:
     """One robot's observation: H rows of D actions are wanted for it."""
 
@@ -20,6 +29,7 @@ class Request:
     token_ids: np.ndarray  # int64 (T,), valid ones only
     noise: np.ndarray  # float32 (H, D) that the flow starts from
     progress: float | None = None  # in [0, 1]; given exactly when the network has a progress head
+    committed: Committed | None = None  # None: a first chunk
 
 
 @dataclass(frozen=True)
@@ -60,12 +70,29 @@ def check_requests(requests: Sequence[Request], room: int, config: DM0Config) ->
         rows = (config.chunk_size, config.action_dim)
         if request.noise.shape != rows:
             raise ObservationError(f"noise has shape {request.noise.shape}; it must be {rows}")
+        if request.committed is not None:
+            _check_committed(request.committed, rows)
         if (request.progress is not None) != config.progress:
             raise ObservationError(
                 "the network has a progress head: give the task's progress"
                 if config.progress
                 else "progress was given, but this network has no progress head"
             )
+
+
+def _check_committed(committed: Committed, shape: tuple[int, int]) -> None:
+    found, (horizon, width) = committed.rows.shape, shape
+    if len(found) != 2 or found[1] != width or not np.isfinite(committed.rows).all():
+        raise ObservationError(
+            f"committed rows have shape {found}; they must be (n, {width}) and finite"
+        )
+    delay, executed = committed.delay, committed.executed
+    if not 0 <= delay <= executed <= horizon - delay or len(committed.rows) < delay:
+        raise ObservationError(
+            f"a delay of {delay} rows and {executed} executed ones, {len(committed.rows)} of them "
+            f"left, do not fit a chunk of {horizon}: it must be delay <= executed <= horizon - "
+            "delay"
+        )
 
 
 def _check_frames(frames: Sequence[np.ndarray]) -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from dm0_ros.engine.attention import Attend, AttentionShape, Choice, choose
+from dm0_ros.engine.attention_kernels import CANDIDATES
 from dm0_ros.engine.decoder import run_causal_layer
-from dm0_ros.engine.flow import SuffixLayer, integrate, place_suffix, run_suffix_layer
+from dm0_ros.engine.flow import SuffixLayer, make_field, place_suffix, run_suffix_layer
 from dm0_ros.engine.fp8 import convert_layers
 from dm0_ros.engine.frames import FramePreparer
 from dm0_ros.engine.layers import TORCH, LayerChoice, choose_suffix_layer
@@ -23,6 +24,8 @@ from dm0_ros.engine.vision import encode_pictures, run_block
 from dm0_ros.engine.weights import fuse_flow, fuse_prefix, fuse_vision
 from dm0_ros.engine.workspace import Workspace
 from dm0_ros.model import DM0
+from dm0_ros.model.flow import euler_times
+from dm0_ros.model.guidance import Guidance, integrate
 
 COMPILED_SHAPES = 64
 """Numbers of views, lengths of text and sizes of batches, all combinations of them together."""
@@ -39,6 +42,7 @@ class Stages:
         self._vision = fuse_vision(model)
         self._prefix = fuse_prefix(model)
         self._flow = fuse_flow(model, options.steps)
+        self._times = euler_times(options.steps).tolist()
         if options.fp8:
             self._vision = replace(self._vision, blocks=convert_layers(self._vision.blocks))
             self._prefix = replace(self._prefix, layers=convert_layers(self._prefix.layers))
@@ -123,12 +127,18 @@ class Stages:
                 begin + count, llm.head_dim, masked=padded, causal=False,
             )
         )  # fmt: skip
-        layer = self._choose_layer(space, partial(self._suffix, attend=attend), begin, padded)
+        guidance = self._options.guidance
+        if guidance is Guidance.JACOBIAN:
+            layer = partial(run_suffix_layer, attend=CANDIDATES["default"], differentiable=True)
+        else:
+            plain = partial(self._suffix, attend=attend)
+            layer = self._choose_layer(space, plain, begin, padded)
 
         def run() -> tuple[Tensor, Tensor | None]:
             suffix = place_suffix(begin, count, space.lengths, space.rope, padded)
             progress = space.progress if self.config.progress else None
-            return integrate(space.noise, progress, self._flow, space.cache, suffix, layer)
+            field = make_field(progress, self._flow, space.cache, suffix, layer)
+            return integrate(space.noise, self._times, field, guidance, space.commitment)
 
         return run
 

@@ -73,11 +73,13 @@ class PrefixWeights:
 class FlowWeights:
     """The action expert between the noisy actions and their velocity, all in float32 but layers.
 
-    A token enters as `mix(silu(enter(row) + time))`; `time` holds a row for each Euler step.
+    A token enters as `mix(silu(enter(row) + time))`; `time` holds a row for each Euler step, and
+    `clean` is that of time 0, of rows that are no noise any more.
     """
 
     enter: Linear  # (hidden, D): action_in_proj and the action half of the time MLP in one
     time: Tensor  # (steps, hidden)
+    clean: Tensor  # (hidden,)
     mix: Linear  # (hidden, hidden)
     layers: tuple[LayerWeights, ...]
     leave: Linear  # (D, hidden), final norm folded in
@@ -133,13 +135,15 @@ def fuse_flow(model: DM0, steps: int) -> FlowWeights:
     first = net.action_time_mlp_in
     from_action, from_time = (part.double() for part in first.weight.split(width, 1))
     enter = from_action @ net.action_in_proj.weight.double()
-    waves = embed_time(euler_times(steps).to(model.device), width).to(first.weight.dtype)
-    time = waves.double() @ from_time.T + first.bias.double()
+    moments = torch.cat((euler_times(steps), torch.zeros(1)))
+    waves = embed_time(moments.to(model.device), width).to(first.weight.dtype)
     shared = from_action @ net.action_in_proj.bias.double()
+    time = (waves.double() @ from_time.T + first.bias.double() + shared).float()
     gain = expert.norm.weight.double()
     weights = FlowWeights(
         enter=Dense(enter.float()),
-        time=(time + shared).float(),
+        time=time[:-1],
+        clean=time[-1],
         mix=_dense(net.action_time_mlp_out),
         layers=_fuse_layers(expert),
         leave=_after_gain(net.action_out_proj, gain),

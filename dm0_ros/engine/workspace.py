@@ -13,8 +13,9 @@ from torch import Tensor
 from dm0_ros.engine.cache import StaticCache
 from dm0_ros.engine.intake import FrameIntake
 from dm0_ros.engine.options import EngineOptions
-from dm0_ros.engine.request import Request, Result
+from dm0_ros.engine.request import Committed, Request, Result
 from dm0_ros.model import DM0Config
+from dm0_ros.model.guidance import Commitment, weigh_rows
 from dm0_ros.model.precision import rounds_rope
 from dm0_ros.model.rotary import Rope, sequence_table
 
@@ -47,6 +48,7 @@ class Workspace:
     seen: Tensor  # (B, V * n, hidden), tokens of the pictures
     text: Mirror  # int64 (B, 1 + text_limit): number of valid rows of the prefix, then token ids
     flow: Mirror  # float32 (B, H * D + 1): noise, then progress
+    committed: Mirror  # float32 (B, H * D + H + 1): rows, their weights, how many are certain
     answer: Mirror  # float32 (B, H * D + 1): actions, then the progress predicted
     token: Tensor  # (B,), read next
     likeliest: Tensor  # (B,), what the network would say next
@@ -75,6 +77,7 @@ class Workspace:
             seen=torch.zeros(batch, seen, llm.hidden_size, dtype=dtype, device=device),
             text=Mirror((batch, 1 + options.text_limit), torch.int64, device),
             flow=Mirror((batch, values), torch.float32, device),
+            committed=Mirror((batch, values + config.chunk_size), torch.float32, device),
             answer=Mirror((batch, values), torch.float32, device),
             token=torch.zeros(batch, dtype=torch.int64, device=device),
             likeliest=torch.zeros(batch, dtype=torch.int64, device=device),
@@ -96,8 +99,32 @@ class Workspace:
             self.text.host[row, 1 + count :] = 0
             self.flow.host[row, :-1] = request.noise.ravel()
             self.flow.host[row, -1] = 0.0 if request.progress is None else request.progress
+            self._fill_committed(row, request.committed)
         self.text.upload()
         self.flow.upload()
+        self.committed.upload()
+
+    def _fill_committed(self, row: int, committed: Committed | None) -> None:
+        host, (horizon, width) = self.committed.host[row], self.chunk
+        host[:] = 0.0
+        if committed is None:
+            return
+        rows = committed.rows[:horizon]
+        host[: rows.size] = rows.ravel()
+        weights = weigh_rows(horizon, committed.delay, committed.executed).numpy()
+        weights[len(rows) :] = 0.0
+        host[horizon * width : -1] = weights
+        host[-1] = committed.delay
+
+    @property
+    def commitment(self) -> Commitment:
+        """Of all observations; those without one have no weights and no certain rows."""
+        values, (horizon, width) = self.committed.device, self.chunk
+        return Commitment(
+            rows=values[:, : horizon * width].unflatten(1, self.chunk),
+            weights=values[:, horizon * width : -1],
+            certain=values[:, -1],
+        )
 
     def clear(self) -> None:
         """Forgets all that was computed, lest a NaN in a masked row reach later answers."""

@@ -20,10 +20,11 @@ def attend(
     """
     grouped = query.shape[1] != key.shape[1]
     if query.device.type == "cpu" and not rounds_each_step(query):
+        wide = torch.promote_types(query.dtype, torch.float32)
         # The CPU kernels in bfloat16 are slower than in float32, backward five times.
         with torch.autocast("cpu", enabled=False):
             mixed = F.scaled_dot_product_attention(
-                query.float(), key.float(), value.float(), mask,
+                query.to(wide), key.to(wide), value.to(wide), mask,
                 is_causal=causal, enable_gqa=grouped,
             ).to(value.dtype)  # fmt: skip
     else:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dm0_ros.model import checkpoint, flow
 from dm0_ros.model.config import DM0Config
+from dm0_ros.model.guidance import Commitment, Guidance, integrate
 from dm0_ros.model.initialise import initialise
 from dm0_ros.model.inputs import check_flow, check_inputs, check_progress
 from dm0_ros.model.precision import rounds_rope
@@ -141,7 +142,8 @@ class DM0(nn.Module):
         """The flow field at the noisy actions x_t.
 
         Args:
-            cache: of B observations. x_t: (B, H, D). time: (B,) or (), 1 is noise.
+            cache: of B observations. x_t: (B, H, D). time: (B,) or (), 1 is noise; or (B, H), with
+                a time for each row.
             progress: (B, 1, 1) or (B, 1) or (B,), the task's progress now (progress models only).
 
         Returns:
@@ -183,8 +185,10 @@ class DM0(nn.Module):
         noise: Tensor | None = None,
         steps: int = 10,
         progress: Tensor | None = None,
+        guidance: Guidance = Guidance.NONE,
+        commitment: Commitment | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The second half of `sample_actions`: the same result from an encoded prefix."""
+        """The second half of `sample_actions`, from an encoded prefix; see `model.guidance`."""
         shape = (len(cache), self.config.chunk_size, self.config.action_dim)
         if noise is None:
             noise = torch.randn(shape, device=self.device)
@@ -192,12 +196,15 @@ class DM0(nn.Module):
             raise ValueError(f"noise has shape {tuple(noise.shape)}; it must be {shape}")
         if progress is not None:
             progress = check_progress(self.config, progress, len(cache))
-        x, least = noise.float(), None
-        for time in flow.euler_times(steps).to(self.device):
-            velocity, end = self._field(cache, x, time, progress)
-            x = x - velocity * (1 / steps)
-            if end is not None:
-                least = end if least is None else torch.minimum(least, end)
+        times = flow.euler_times(steps)
+        moments = times.to(self.device)
+
+        def field(x: Tensor, step: int, clean: Tensor | None) -> tuple[Tensor, Tensor | None]:
+            time = moments[step]
+            time = time if clean is None else torch.where(clean, 0.0, time)
+            return self._field(cache, x, time, progress)
+
+        x, least = integrate(noise.float(), times.tolist(), field, guidance, commitment)
         return x if progress is None else (x, least)
 
     def flow_loss(
@@ -264,7 +271,8 @@ class DM0(nn.Module):
         if progress is not None:
             first = net.progress_in_proj(progress.to(tokens))
             tokens = torch.cat((first, tokens), 1)
-        waves = flow.embed_time(time.to(self.device), width).to(tokens.dtype).unsqueeze(-2)
+        moments = flow.assign_times(time.to(self.device), progress is not None)
+        waves = flow.embed_time(moments, width).to(tokens.dtype)
         mixed = torch.cat((tokens, waves.expand(*tokens.shape[:2], width)), -1)
         x = net.action_time_mlp_out(F.silu(net.action_time_mlp_in(mixed)))
         count = x.shape[1]

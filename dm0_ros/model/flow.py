@@ -31,6 +31,16 @@ def embed_time(time: Tensor, width: int) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), -1)
 
 
+def assign_times(time: Tensor, progress: bool) -> Tensor:
+    """Times of a suffix's tokens, broadcast to (B, L), from `time`: (), (B,), or (B, H) by row.
+
+    With `progress` a token stands before the rows; it has the time of the noisiest of them.
+    """
+    if time.ndim < 2:
+        return time.unsqueeze(-1)
+    return torch.cat((time.amax(1, keepdim=True), time), 1) if progress else time
+
+
 @lru_cache(maxsize=8)
 def euler_times(steps: int) -> Tensor:
     """Times at which the field is evaluated, from 1 down to about 1/steps: (steps,), float32.

@@ -16,21 +16,24 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from dm0_ros.control import Blend, Chunk, Executor, Replace, State, Status
+from dm0_ros.control import SEAMS, Chunk, Executor, State, Status, make_seam
 from dm0_ros.errors import PlanError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
-from dm0_ros.nodes.messages import plan_from_chunk
+from dm0_ros.nodes.messages import message_from_status, plan_from_chunk
 from dm0_ros.nodes.pacing import Pacer, SteadyClock
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
+from dm0_ros.nodes.scheduling import schedule_thread
 from dm0_ros.nodes.sinks import Output, make_outputs
-from dm0_ros.nodes.stamps import to_seconds, to_time
+from dm0_ros.nodes.stamps import to_seconds
+from dm0_ros.nodes.supervision import Supervision
 from dm0_ros.robots import RobotSpec, load_robot
 
 _STATUS_PERIOD = 0.05  # s between statuses that tell of no change
 _LONGEST_BRAKING = 2.0  # s that deactivation waits for the set-point to come to rest
 _SIMULATED_STEP = 4.0  # periods: simulated time comes in steps of the simulator's making
+_AHEAD = 0.01  # s from now on that a new plan begins to count: time to design its motion
 _SWITCH_INTERVAL = 5e-4  # s: lets the rate's thread in ten times sooner than Python's default
 
 # Parameters that may overrule the robot's YAML: what they are, and the highest value.
@@ -39,6 +42,7 @@ _SETTINGS = {
     "blend_time": ("Time over which a new plan takes over from the old one (s)", 5.0),
     "max_first_distance": ("Distance from the measured state to refuse plans at (rad)", 7.0),
     "state_timeout": ("Age of joint states from which on the executor stops (s)", 60.0),
+    "plan_timeout": ("Age of an observation from which on its plan is left; 0: never (s)", 60.0),
 }
 
 
@@ -52,6 +56,8 @@ class ExecutorNode(LifecycleNode):
         self._machine: Executor | None = None
         self._pacer: Pacer | None = None
         self._outputs: list[Output] = []
+        self._supervision: Supervision | None = None
+        self._commanding = False  # whether the last tick had a set-point
         self._entities: list[tuple] = []  # what release() destroys, with how
         self._told: tuple = ()  # what the last status said that is worth one at once
         self._told_at = -math.inf
@@ -66,21 +72,27 @@ class ExecutorNode(LifecycleNode):
             self,
             "seam",
             "blend",
-            "How a new plan takes over: blend (smoothly) or replace (as fast as limits allow)",
-            choices=("blend", "replace"),
+            "How a new plan takes over; see docs/executor.md",
+            choices=SEAMS,
         )
+        description = "Rows of a plan that hold_until_done plays"
+        declare(self, "executed_rows", 50, description, (1, 1000))
+        declare(self, "priority", 0, "SCHED_FIFO priority of the rate's thread; 0: none", (0, 99))
+        declare(self, "cpu", -1, "CPU that the rate's thread is bound to; -1: any", (-1, 4095))
 
     def configure(self) -> None:
         """See `LifecycleNode`. Raises `RobotError` where the robot's YAML is wrong."""
         robot = self._read_robot()
-        seam = Blend(robot.executor.blend_time)
-        if self.get_parameter("seam").value == "replace":
-            seam = Replace()
+        seam = make_seam(
+            self.get_parameter("seam").value,
+            robot.executor.blend_time,
+            self.get_parameter("executed_rows").value,
+        )
         self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
         self._rate = robot.executor.rate
         simulated = self.get_parameter("use_sim_time").value
         self._machine = Executor(robot, seam, _SIMULATED_STEP if simulated else 1.0)
-        self._outputs = make_outputs(self, robot.sinks, robot.column_names)
+        self._outputs = make_outputs(self, robot, self._give_up)
         self._statuses = self.create_publisher(ExecutorStatus, "executor_status", STATUS)
         plans = self.create_subscription(ActionChunk, "action_chunk", self._take_plan, COMMAND)
         joints = self.create_subscription(JointState, "joint_states", self._take_joints, SENSOR)
@@ -93,6 +105,9 @@ class ExecutorNode(LifecycleNode):
             (self.destroy_service, reset),
             (self.destroy_publisher, self._statuses),
         ]
+        self._supervision = Supervision(
+            self, robot, self._outputs, plans, self._describe, self._scale
+        )
         self._tell()
         self.get_logger().info(f"ready for {robot.title} at {self._rate:g} Hz")
 
@@ -104,8 +119,15 @@ class ExecutorNode(LifecycleNode):
 
     def activate(self) -> None:
         """See `LifecycleNode`."""
-        self._pacer = Pacer(self._rate, self._tick, self._break_down)
+        self._pacer = Pacer(self._rate, self._tick, self._break_down, self._schedule)
         self._pacer.start()
+
+    def _schedule(self) -> None:
+        """What the pacer's thread begins with."""
+        wishes = [self.get_parameter(name).value for name in ("priority", "cpu")]
+        self._supervision.refusals = schedule_thread(*wishes)
+        for refusal in self._supervision.refusals:
+            self.get_logger().warning(f"the rate's thread gets {refusal}")
 
     def deactivate(self) -> None:
         """Bring the set-point to rest, then command nothing any more."""
@@ -116,6 +138,7 @@ class ExecutorNode(LifecycleNode):
             time.sleep(1.0 / self._rate)
         self._pacer.stop()
         self._pacer = None
+        self._rest()
         self._tell()
 
     def release(self) -> None:
@@ -124,14 +147,20 @@ class ExecutorNode(LifecycleNode):
             destroy(entity)
         for output in self._outputs:
             output.close()
-        self._entities, self._outputs, self._machine = [], [], None
+        if self._supervision:
+            self._supervision.close()
+        self._entities, self._outputs = [], []
+        self._supervision, self._machine = None, None
 
     def _tick(self, deadline: float) -> None:
         """One period, in the pacer's thread."""
         with self._lock:
             now = self._time.at(deadline)
             point = self._machine.tick(now)
-            if point is not None:
+            if point is None:
+                self._rest()
+            else:
+                self._commanding = True
                 for output in self._outputs:
                     output.publish(
                         point, lambda spacing, count: self._machine.preview(now, spacing, count)
@@ -141,28 +170,51 @@ class ExecutorNode(LifecycleNode):
             if news != self._told or deadline - self._told_at >= _STATUS_PERIOD:
                 self._tell(deadline)
 
+    def _rest(self) -> None:
+        """Tell the outputs once that nothing is commanded any more."""
+        if self._commanding:
+            self._commanding = False
+            for output in self._outputs:
+                output.rest()
+
+    def _give_up(self, reason: str) -> None:
+        """The arm's controller is lost: it must not find a far set-point when it comes back."""
+        self.get_logger().error(reason)
+        with self._lock:
+            if self._commanding:
+                self._machine.fail(reason)
+
     def _break_down(self, error: Exception) -> None:
         """A defect of ours in the pacer's thread: say so, and refuse plans."""
         self.get_logger().fatal("".join(traceback.format_exception(error)))
         with self._lock:
             self._machine.fail(f"internal error: {type(error).__name__}: {error}")
             self._tell()
+            self._rest()
 
     def _take_plan(self, message: ActionChunk) -> None:
-        with self._lock:
-            try:
-                self._accept(message)
-            except PlanError as error:
-                self.get_logger().warning(f"plan refused: {error}", throttle_duration_sec=1.0)
-
-    def _accept(self, message: ActionChunk) -> None:
-        if self._pacer is None:
-            raise self._machine.refuse(f"plan {message.sequence}: the executor is not active")
+        """Follow a plan. Its motion is designed without the lock, so that no tick waits for it."""
         try:
-            plan = plan_from_chunk(message)
+            with self._lock:
+                draft = self._machine.consider(self._read(message), self._time.now(), _AHEAD)
+            if draft is not None:
+                draft.design()
+                with self._lock:
+                    self._machine.adopt(draft, self._time.now())
         except PlanError as error:
-            raise self._machine.refuse(str(error)) from error
-        chunk = Chunk(
+            with self._lock:
+                self._machine.refuse(str(error))
+            self._supervision.note_drop(str(error))
+            self.get_logger().warning(f"plan refused: {error}", throttle_duration_sec=1.0)
+
+    def _read(self, message: ActionChunk) -> Chunk:
+        if self._pacer is None:
+            raise PlanError(f"plan {message.sequence}: the executor is not active")
+        if obstacle := self._supervision.obstacle():
+            raise PlanError(f"plan {message.sequence}: {obstacle}")
+        self._supervision.note_plan(message)
+        plan = plan_from_chunk(message)
+        return Chunk(
             start=plan.start,
             step=plan.step,
             space=plan.space,
@@ -171,9 +223,13 @@ class ExecutorNode(LifecycleNode):
             sequence=message.sequence,
             epoch=message.epoch,
         )
-        self._machine.accept(chunk, self._time.now())
+
+    def _scale(self, speed: float) -> None:
+        with self._lock:
+            self._machine.scale(speed)
 
     def _take_joints(self, message: JointState) -> None:
+        self._supervision.note_joints()
         # Short or absent positions are legal: then those joints are not in this message.
         positions = {
             name: value * self._openings.get(name, 1.0)
@@ -190,6 +246,8 @@ class ExecutorNode(LifecycleNode):
     def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
             self._machine.reset("reset by ~/reset")
+            if self._machine.state is State.IDLE:
+                self._rest()  # a plan may come before the next tick
             return self._answer(response)
 
     def _answer(self, response: Trigger.Response) -> Trigger.Response:
@@ -204,14 +262,20 @@ class ExecutorNode(LifecycleNode):
         self._told_at = time.monotonic() if deadline is None else deadline
         with self._lock:
             now = self._time.at(self._told_at)
-            status = self._machine.status(now)
-            if self._pacer:
-                status = replace(status, period_p99=self._pacer.period_p99)
-            self._statuses.publish(_to_message(status, now))
+            status = self._status(now)
+            self._statuses.publish(message_from_status(status, now))
             told = (status.state, status.epoch, self._machine.reason)
         if told[:2] != self._told[:2]:
             _log(self.get_logger(), status)
         self._told = told
+
+    def _status(self, now: float) -> Status:
+        status = self._machine.status(now)
+        return replace(status, period_p99=self._pacer.period(99)) if self._pacer else status
+
+    def _describe(self) -> tuple[Status, Pacer | None]:
+        with self._lock:
+            return self._status(self._time.now()), self._pacer
 
 
 def _log(logger: RcutilsLogger, status: Status) -> None:
@@ -220,24 +284,6 @@ def _log(logger: RcutilsLogger, status: Status) -> None:
         logger.error(sentence)
     else:
         logger.info(sentence)
-
-
-def _to_message(status: Status, now: float) -> ExecutorStatus:
-    message = ExecutorStatus(
-        state=int(status.state),
-        reason=status.reason,
-        needs_reset=status.needs_reset,
-        epoch=status.epoch,
-        sequence=status.sequence,
-        time_left=status.time_left,
-        observation_age=status.observation_age,
-        seam=status.seam,
-        limited=list(status.limited),
-        dropped=status.dropped,
-        period_p99=status.period_p99,
-    )
-    message.header.stamp = to_time(now)
-    return message
 
 
 def main(arguments: list[str] | None = None) -> int:

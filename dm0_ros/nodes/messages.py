@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans in messages and plans in arrays."""
+"""Plans and statuses in messages, and plans in arrays."""
 
 import array
 
 import numpy as np
 
+from dm0_ros.control import Status
 from dm0_ros.errors import PlanError
-from dm0_ros.msg import ActionChunk
+from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.stamps import to_duration, to_seconds, to_time
 from dm0_ros.policy.protocol import Latency, Plan
 from dm0_ros.robots.spec import Space
@@ -61,3 +62,22 @@ def plan_from_chunk(message: ActionChunk) -> Plan:
         progress=message.progress,
         latency=Latency(*map(float, message.latency_ms)),
     )
+
+
+def message_from_status(status: Status, now: float) -> ExecutorStatus:
+    """The message of what the executor does at ``now`` (s)."""
+    message = ExecutorStatus(
+        state=int(status.state),
+        reason=status.reason,
+        needs_reset=status.needs_reset,
+        epoch=status.epoch,
+        sequence=status.sequence,
+        time_left=status.time_left,
+        observation_age=status.observation_age,
+        seam=status.seam,
+        limited=list(status.limited),
+        dropped=status.dropped,
+        period_p99=status.period_p99,
+    )
+    message.header.stamp = to_time(now)
+    return message

@@ -57,6 +57,9 @@ class PolicyNode(LifecycleNode):
         fixed("checkpoint", "dm0-nano", "Checkpoint: a name, see docs/checkpoints.md, or a path")
         fixed("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ...")
         fixed("dtype", "", "float32 or bfloat16; empty: what the checkpoint says")
+        fixed(
+            "guidance", "none", "How plans continue each other: none, identity, jacobian, prefix"
+        )
         fixed("compiled", False, "Compile the network's layers: slower to start, then faster")
         fixed("fp8", False, "8-bit products, on GPUs that have them: actions change a little")
         fixed(
@@ -111,7 +114,11 @@ class PolicyNode(LifecycleNode):
             self._robot,
             device=self._value("device"),
             dtype=self._value("dtype") or None,
-            options=EngineOptions(compiled=self._value("compiled"), fp8=self._value("fp8")),
+            options=EngineOptions(
+                guidance=self._choose_guidance(),
+                compiled=self._value("compiled"),
+                fp8=self._value("fp8"),
+            ),
             seed=self._value("seed"),
         )
         latency, spec = policy.warm_up(), policy.spec
@@ -120,6 +127,15 @@ class PolicyNode(LifecycleNode):
             f"{spec.horizon} rows of {spec.step:g} s, {latency.total:.0f} ms a plan"
         )
         return policy
+
+    def _choose_guidance(self):
+        from dm0_ros.model.guidance import Guidance
+
+        name = self._value("guidance")
+        known = [kind.value for kind in Guidance]
+        if name not in known:
+            raise Dm0Error(f"guidance is '{name}'; choose one of {', '.join(known)}")
+        return Guidance(name)
 
     def _open_topics(self, slots: tuple[str, ...]) -> None:
         sensors = MutuallyExclusiveCallbackGroup()

@@ -119,8 +119,13 @@ class SimulatorNode(Node):
         for sink in (*topics.values(), *([] if _TRAJECTORY_TOPIC in topics else [trajectory])):
             if sink.kind is SinkKind.FORWARD_POSITION:
                 kind, obey = Float64MultiArray, partial(self._obey_positions, sink)
-            else:
+            elif sink.kind is SinkKind.JOINT_TRAJECTORY:
                 kind, obey = JointTrajectory, self._obey_trajectory
+            else:
+                raise RobotError(
+                    f"sink {sink.topic}: the simulator does not take {sink.kind.value}; use "
+                    "forward_position or joint_trajectory"
+                )
             callback = partial(self._take, sink.topic, obey)
             self.create_subscription(kind, sink.topic, callback, COMMAND)
 

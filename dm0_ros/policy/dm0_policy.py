@@ -12,17 +12,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dm0_ros.engine import Engine, EngineOptions, FramePreparer, Request
+from dm0_ros.engine import Committed, Engine, EngineOptions, FramePreparer, Request
 from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
 from dm0_ros.model import DM0
 from dm0_ros.model.config import DM0Config, read_config
-from dm0_ros.policy.actions import clip_columns, decode_actions, settle_grippers
+from dm0_ros.model.guidance import Guidance
+from dm0_ros.policy.actions import (
+    clip_columns,
+    decode_actions,
+    encode_actions,
+    settle_grippers,
+)
 from dm0_ros.policy.normalisation import NormStats, load_stats
 from dm0_ros.policy.observation import check_observation
 from dm0_ros.policy.pictures import MEAN_AND_DEVIATION, PAD_LEVELS
 from dm0_ros.policy.progress import ProgressTracker
 from dm0_ros.policy.prompt import encode_prompt
-from dm0_ros.policy.protocol import Latency, Observation, Plan, PolicySpec
+from dm0_ros.policy.protocol import Latency, Observation, Plan, PolicySpec, Prefix
 from dm0_ros.policy.settings import PolicySettings, load_settings
 from dm0_ros.policy.tokenizer import Tokenizer, load_tokenizer
 from dm0_ros.robots.spec import Layout, RobotSpec
@@ -58,6 +64,7 @@ class Dm0Policy:
             space=parts.layout.space,
             horizon=self._engine.config.chunk_size,
             step=settings.step,
+            needs_prefix=self._engine.options.guidance is not Guidance.NONE,
         )
         # On the CPU, so that a seed means the same noise on every device.
         self._generator = torch.Generator("cpu")
@@ -111,8 +118,8 @@ class Dm0Policy:
         self.reset()
         return plan.latency
 
-    def infer(self, observation: Observation, prefix: np.ndarray | None = None) -> Plan:
-        """Plan for one observation; ``prefix`` is not used (`PolicySpec.needs_prefix`).
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Plan:
+        """Plan for one observation, guided by ``prefix`` where `PolicySpec.needs_prefix`.
 
         The same observations after `reset` give the same plans. Raises `ObservationError`,
         `InstructionError`, or `PlanError` where the network's output is not finite.
@@ -120,7 +127,7 @@ class Dm0Policy:
         begin = time.perf_counter()
         check_observation(observation, self.spec)
         progress = self._progress.update(observation.stamp)
-        request = self._request(observation, progress)
+        request = self._request(observation, progress, prefix)
         self._prepare(tuple(frame.shape[:2] for frame in request.frames), [1])
         result = self._engine.infer([request])[0]
         values = self._decode(result.actions, observation.state)
@@ -136,7 +143,9 @@ class Dm0Policy:
             latency=self._latency(1e3 * (time.perf_counter() - begin)),
         )
 
-    def _request(self, observation: Observation, progress: float) -> Request:
+    def _request(
+        self, observation: Observation, progress: float, prefix: Prefix | None
+    ) -> Request:
         parts, config = self._parts, self._engine.config
         ids, mask = encode_prompt(
             parts.tokenizer, observation.instruction, parts.settings.max_text_tokens
@@ -147,7 +156,16 @@ class Dm0Policy:
             token_ids=ids[mask],
             noise=noise.numpy(),
             progress=progress if config.progress else None,
+            committed=None if prefix is None else self._commit(prefix, observation.state),
         )
+
+    def _commit(self, prefix: Prefix, state: np.ndarray) -> Committed:
+        """The prefix in the network's space, as differences to the newest state."""
+        parts = self._parts
+        rows = encode_actions(
+            prefix.rows, state, parts.layout, parts.stats, parts.settings.normalisation
+        )
+        return Committed(rows, prefix.delay, prefix.executed)
 
     def _prepare(self, sizes: tuple, texts: Sequence[int]) -> None:
         """Captures what depends on the sizes of pictures, on devices that capture."""

@@ -21,7 +21,7 @@ class PolicySpec:
     space: Space
     horizon: int  # H, rows of a plan
     step: float  # s between rows
-    needs_prefix: bool = False  # whether infer() must be given the rows already committed
+    needs_prefix: bool = False  # whether infer() wants the rows already committed
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,17 @@ class Observation:
     state: np.ndarray  # (S,) in PolicySpec.state_names, SI and radians
     instruction: str
     stamp: float  # s: stamp of the newest picture
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What is left of the plan under way, for policies whose plans continue it."""
+
+    rows: (
+        np.ndarray
+    )  # (n, D) absolute, in PolicySpec.action_names; row 0 is due at the observation
+    delay: int  # rows that will be executed before the new plan can take over
+    executed: int  # rows of each plan that are executed before the next one
 
 
 @dataclass(frozen=True)
@@ -76,9 +87,8 @@ class Policy(Protocol):
     def check_instruction(self, instruction: str) -> None:
         """Raise `InstructionError` where the instruction is empty or too long."""
 
-    def infer(self, observation: Observation, prefix: np.ndarray | None = None) -> Plan:
-        """Plan for one observation.
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Plan:
+        """Plan for one observation, which continues ``prefix`` if the policy can.
 
-        ``prefix`` holds the rows (d, D) that will be executed anyway, for policies that continue
-        them. Raises `ObservationError` or `InstructionError` where the observation is unusable.
+        Raises `ObservationError` or `InstructionError` where the observation is unusable.
         """

@@ -11,6 +11,7 @@ from enum import Enum
 import numpy as np
 
 from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
+from dm0_ros.policy.commitment import Commitments
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Observation, Plan, Policy
 
@@ -72,6 +73,7 @@ class Task:
         moving = [name for name in policy.spec.action_names if name in joints]
         self._columns = [policy.spec.action_names.index(name) for name in moving]
         self._states = [policy.spec.state_names.index(name) for name in moving]
+        self._commitments = Commitments(policy.spec, settings.period)
         self._end: Verdict | None = None
         self._ended = threading.Event()
         self._begun = monotonic()
@@ -133,9 +135,12 @@ class Task:
             return None
         observation = self._gatherer.observe(self.instruction, self._now())
         self._planned = self._monotonic()
-        plan = self._policy.infer(observation)
+        wanted = self._policy.spec.needs_prefix
+        prefix = self._commitments.commit(observation.stamp) if wanted else None
+        plan = self._policy.infer(observation, prefix)
         if self._end:
             return self._end
+        self._commitments.note(plan, self._now() - observation.stamp)
         self._blind_since, self.complaint = None, ""
         self._seen = observation.stamp
         self._publish(plan)

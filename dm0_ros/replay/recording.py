@@ -10,6 +10,9 @@ import numpy as np
 from dm0_ros.replay.bag import list_topics, read_messages
 from dm0_ros.robots.spec import RobotSpec, Sink, SinkKind
 
+# The sinks whose messages hold joint positions.
+_POSITIONS = (SinkKind.FORWARD_POSITION, SinkKind.JOINT_TRAJECTORY)
+
 
 @dataclass(frozen=True)
 class Series:
@@ -30,7 +33,7 @@ class Recording:
 
     latencies: np.ndarray  # (P, 4) ms: preprocessing, vision and prefix, reasoning, flow
     plan_times: np.ndarray  # (P,) s
-    commands: dict[str, Series]  # by sink topic; in order of the sinks
+    commands: dict[str, Series]  # by topic of sinks that take positions, in their order
     measured: Series  # joints, and grippers in metres of opening
     periods_p99: np.ndarray  # (S,) s: what the executor said of itself
 
@@ -40,7 +43,7 @@ def read_recording(bag: Path, spec: RobotSpec) -> Recording:
 
     A topic that was not recorded gives an empty series.
     """
-    sinks = {sink.topic: sink for sink in spec.sinks}
+    sinks = {sink.topic: sink for sink in spec.sinks if sink.kind in _POSITIONS}
     wanted = ["action_chunk", "joint_states", "executor_status", *sinks]
     found = _find_topics(bag, wanted)
     rows = defaultdict(list)

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pinocchio
 
 from dm0_ros.errors import RobotError
 from dm0_ros.robots.kinematics import Chain
@@ -29,13 +30,14 @@ def solve(
     lower = np.array([joint.lower for joint in joints])
     upper = np.array([joint.upper for joint in joints])
     names = [joint.name for joint in joints]
+    if tuple(names) != chain.joint_names:
+        raise RobotError(f"limits of {', '.join(chain.joint_names)} are needed, in this order")
     positions = np.array([start[name] for name in names])
     for _ in range(_MAX_ITERATIONS):
-        current = dict(zip(names, positions, strict=True))
-        error = pose_error(target, chain.pose(current))
+        error = pose_error(target, chain.pose_at(positions))
         if np.linalg.norm(error) < tolerance:
-            return {name: float(value) for name, value in current.items()}
-        jacobian = chain.jacobian(current)
+            return {name: float(value) for name, value in zip(names, positions, strict=True)}
+        jacobian = chain.jacobian_at(positions)
         normal = jacobian @ jacobian.T + _DAMPING * np.eye(6) * np.linalg.norm(error)
         positions = positions + jacobian.T @ np.linalg.solve(normal, error)
         positions = np.clip(positions, lower, upper)
@@ -47,10 +49,5 @@ def solve(
 
 def pose_error(target: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """Difference (6,) from ``pose`` to ``target``: m, then a rotation vector in rad."""
-    rotation = target[:3, :3] @ pose[:3, :3].T
-    skew = rotation - rotation.T
-    axis = np.array([skew[2, 1], skew[0, 2], skew[1, 0]]) / 2
-    sine = np.linalg.norm(axis)
-    angle = np.arctan2(sine, (np.trace(rotation) - 1) / 2)
-    scale = angle / sine if sine > 1e-9 else 1.0
-    return np.concatenate([target[:3, 3] - pose[:3, 3], axis * scale])
+    turn = pinocchio.log3(target[:3, :3] @ pose[:3, :3].T)
+    return np.concatenate([target[:3, 3] - pose[:3, 3], turn])

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward kinematics and Jacobian of a serial chain, from a robot's URDF.
+"""Forward kinematics and Jacobian of a serial chain, from a robot's URDF, by pinocchio.
 
 Frames are links of the URDF; poses are homogeneous matrices (4, 4); angles rad, lengths m.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import numpy as np
+import pinocchio
 import xacro
 
 from dm0_ros.errors import RobotError
@@ -25,107 +25,67 @@ def load_urdf(spec: RobotSpec) -> str:
         raise RobotError(f"{path}: xacro cannot expand it: {cause}") from cause
 
 
-@dataclass(frozen=True)
-class _Link:
-    joint: str | None  # name of the moving joint; None where fixed
-    origin: np.ndarray  # (4, 4) from the parent link
-    axis: np.ndarray  # (3,)
-    prismatic: bool
-
-
 class Chain:
-    """The joints between two links of a URDF, root first.
+    """The joints between two links of a URDF, root first. Not thread-safe.
 
-    Raises `RobotError` where a link is unknown or the chain does not lead from base to tip.
+    Raises `RobotError` where the URDF is broken, a link is unknown, the chain does not lead from
+    base to tip, or a joint has not one position with limits.
     """
 
     def __init__(self, urdf: str, base: str, tip: str) -> None:
         self.base, self.tip = base, tip
-        self._links = _walk(ElementTree.fromstring(urdf), base, tip)
-        self.joint_names = tuple(link.joint for link in self._links if link.joint)
+        try:
+            whole = pinocchio.buildModelFromXML(urdf)
+        except (ValueError, RuntimeError) as cause:
+            raise RobotError(f"pinocchio cannot read the URDF: {cause}") from cause
+        self.joint_names = _walk(whole, base, tip)
+        # what hangs on other joints does not move the tip, nor do joints above the base
+        others = [i for i, name in enumerate(whole.names) if i and name not in self.joint_names]
+        self._model = pinocchio.buildReducedModel(whole, others, pinocchio.neutral(whole))
+        self._data = self._model.createData()
+        self._tip = self._model.getFrameId(tip, pinocchio.BODY)
+        still = self._model.frames[self._model.getFrameId(base, pinocchio.BODY)]
+        self._from_root = still.placement.inverse()
+        self._turn = np.kron(np.eye(2), self._from_root.rotation)
 
     def pose(self, positions: Mapping[str, float]) -> np.ndarray:
         """Pose (4, 4) of the tip in the base for joint positions by name (rad or m)."""
-        return self.poses(positions)[-1]
-
-    def poses(self, positions: Mapping[str, float]) -> np.ndarray:
-        """Poses (N + 1, 4, 4) of the base and of every link down to the tip, in the base."""
-        pose = np.eye(4)
-        poses = [pose]
-        for link in self._links:
-            pose = pose @ link.origin
-            if link.joint:
-                pose = pose @ _motion(link, positions[link.joint])
-            poses.append(pose)
-        return np.stack(poses)
+        return self.pose_at(self._arrange(positions))
 
     def jacobian(self, positions: Mapping[str, float]) -> np.ndarray:
         """Geometric Jacobian (6, J) of the tip: linear above angular velocity, in the base."""
-        poses = self.poses(positions)
-        tip = poses[-1, :3, 3]
-        columns = []
-        for link, pose in zip(self._links, poses[1:], strict=True):
-            if link.joint is None:
-                continue
-            axis = pose[:3, :3] @ link.axis
-            if link.prismatic:
-                columns.append(np.concatenate([axis, np.zeros(3)]))
-            else:
-                columns.append(np.concatenate([np.cross(axis, tip - pose[:3, 3]), axis]))
-        return np.stack(columns, axis=1)
+        return self.jacobian_at(self._arrange(positions))
+
+    def pose_at(self, joints: np.ndarray) -> np.ndarray:
+        """As `pose`, for joint positions (J,) in the order of ``joint_names``."""
+        pinocchio.forwardKinematics(self._model, self._data, joints)
+        placement = pinocchio.updateFramePlacement(self._model, self._data, self._tip)
+        return (self._from_root * placement).homogeneous
+
+    def jacobian_at(self, joints: np.ndarray) -> np.ndarray:
+        """As `jacobian`, for joint positions (J,) in the order of ``joint_names``."""
+        return self._turn @ pinocchio.computeFrameJacobian(
+            self._model, self._data, joints, self._tip, pinocchio.LOCAL_WORLD_ALIGNED
+        )
+
+    def _arrange(self, positions: Mapping[str, float]) -> np.ndarray:
+        return np.array([positions[name] for name in self.joint_names], np.float64)
 
 
-def _walk(robot: ElementTree.Element, base: str, tip: str) -> list[_Link]:
-    parents = {joint.find("child").get("link"): joint for joint in robot.findall("joint")}
-    links, link = [], tip
-    while link != base:
-        if link not in parents:
+def _walk(model: pinocchio.Model, base: str, tip: str) -> tuple[str, ...]:
+    """Names of the moving joints from base to tip."""
+    for link in (base, tip):
+        if not model.existFrame(link, pinocchio.BODY):
+            raise RobotError(f"the URDF has no link '{link}'")
+    frame, root = model.getFrameId(tip, pinocchio.BODY), model.getFrameId(base, pinocchio.BODY)
+    names = []
+    while frame != root:
+        if frame == 0:
             raise RobotError(f"the URDF has no chain from link '{base}' to link '{tip}'")
-        links.append(_read_joint(parents[link]))
-        link = parents[link].find("parent").get("link")
-    return links[::-1]
-
-
-def _read_joint(joint: ElementTree.Element) -> _Link:
-    kind = joint.get("type")
-    if kind not in ("fixed", "revolute", "continuous", "prismatic"):
-        raise RobotError(f"URDF joint '{joint.get('name')}': type {kind} is not supported")
-    origin = joint.find("origin")
-    matrix = np.eye(4)
-    if origin is not None:
-        matrix[:3, 3] = _numbers(origin.get("xyz", "0 0 0"))
-        matrix[:3, :3] = rotation_from_rpy(_numbers(origin.get("rpy", "0 0 0")))
-    axis = joint.find("axis")
-    direction = _numbers(axis.get("xyz")) if axis is not None else np.array([1.0, 0.0, 0.0])
-    name = None if kind == "fixed" else joint.get("name")
-    return _Link(name, matrix, direction / np.linalg.norm(direction), kind == "prismatic")
-
-
-def _numbers(text: str) -> np.ndarray:
-    return np.array([float(word) for word in text.split()])
-
-
-def _motion(link: _Link, position: float) -> np.ndarray:
-    matrix = np.eye(4)
-    if link.prismatic:
-        matrix[:3, 3] = link.axis * position
-    else:
-        matrix[:3, :3] = rotation_about(link.axis, position)
-    return matrix
-
-
-def rotation_about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Rotation matrix (3, 3) about a unit axis by an angle in rad (Rodrigues' formula)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
-
-
-def rotation_from_rpy(rpy: np.ndarray) -> np.ndarray:
-    """Rotation matrix (3, 3) of roll, pitch, yaw about fixed axes, as URDF defines them."""
-    roll, pitch, yaw = rpy
-    return (
-        rotation_about(np.array([0.0, 0.0, 1.0]), yaw)
-        @ rotation_about(np.array([0.0, 1.0, 0.0]), pitch)
-        @ rotation_about(np.array([1.0, 0.0, 0.0]), roll)
-    )
+        if model.frames[frame].type == pinocchio.JOINT:
+            names.append(model.frames[frame].name)
+        frame = model.frames[frame].parentFrame
+    for name in names:
+        if model.joints[model.getJointId(name)].nq != 1:
+            raise RobotError(f"URDF joint '{name}': give it a type that has limits")
+    return tuple(names[::-1])

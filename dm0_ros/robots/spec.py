@@ -24,6 +24,12 @@ class SinkKind(str, Enum):
 
     JOINT_TRAJECTORY = "joint_trajectory"
     FORWARD_POSITION = "forward_position"
+    FOLLOW_JOINT_TRAJECTORY = "follow_joint_trajectory"
+    POSE = "pose"
+    TWIST = "twist"
+    TWIST_STAMPED = "twist_stamped"
+    GRIPPER_COMMAND = "gripper_command"
+    PARALLEL_GRIPPER_COMMAND = "parallel_gripper_command"
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,13 @@ class Joint:
     jerk: float
 
 
+class GripperMode(str, Enum):
+    """What a gripper does between two rows of a plan."""
+
+    LINEAR = "linear"  # goes straight from one to the next
+    HOLD = "hold"  # stays until the next is due
+
+
 @dataclass(frozen=True)
 class Gripper:
     """A gripper, known by the joint name under which the driver reports it."""
@@ -47,6 +60,8 @@ class Gripper:
     open: float  # m of opening
     velocity: float  # m/s of opening
     opening_per_joint: float  # m of opening for 1 m of reported joint position
+    mode: GripperMode = GripperMode.LINEAR
+    hysteresis: float = 0.0  # m: smaller changes of the wanted opening are not obeyed
 
 
 @dataclass(frozen=True)
@@ -78,11 +93,25 @@ class Layout:
 
 @dataclass(frozen=True)
 class Sink:
-    """One controller topic and the names of the columns that it takes, in its order."""
+    """One controller: its topic or action, and the names of what it takes, in its order.
+
+    Names are those of joints and grippers; for poses and twists that of one end effector, for the
+    actions of grippers that of one gripper.
+    """
 
     kind: SinkKind
     topic: str
     names: tuple[str, ...]
+    threshold: float = 0.002  # m: an action is told of a moving gripper's changes above this
+    effort: float = 0.0  # N, of an action; 0: the driver's own
+
+
+@dataclass(frozen=True)
+class SpeedScaling:
+    """Where a robot says how much of its speed is allowed; a Float64."""
+
+    topic: str
+    full: float = 1.0  # value that means full speed; 100 where it comes in percent
 
 
 @dataclass(frozen=True)
@@ -93,6 +122,11 @@ class ExecutorSettings:
     max_first_distance: float  # rad: a plan that starts further away is refused
     blend_time: float  # s over which a new plan takes over from the old one
     state_timeout: float  # s without joint states after which the executor holds
+    plan_timeout: float = 0.0  # s: a plan whose observation is older is left; 0: never
+    approach: bool = False  # move slowly to a first row that is too far, instead of refusing
+    observation_latency: float = 0.0  # s from what a picture shows to the stamp it gets
+    actuation_latency: float = 0.0  # s from a command to the arm's motion
+    gripper_latency: float = 0.0  # s from a command to the gripper's motion
 
 
 @dataclass(frozen=True)
@@ -144,10 +178,13 @@ class RobotSpec:
     sinks: tuple[Sink, ...]
     executor: ExecutorSettings
     simulation: Simulation | None = None
+    speed_scaling: SpeedScaling | None = None
 
     def __post_init__(self) -> None:
         _check_limits(self)
         _check_names(self)
+        if self.speed_scaling and self.speed_scaling.full <= 0:
+            raise RobotError(f"{self.name}: speed_scaling.full must be positive")
         if self.simulation:
             _check_simulation(self)
 
@@ -179,6 +216,15 @@ class RobotSpec:
         return self.layouts[name]
 
 
+_NOT_NEGATIVE = (
+    "blend_time",
+    "plan_timeout",
+    "observation_latency",
+    "actuation_latency",
+    "gripper_latency",
+)
+
+
 def _check_limits(spec: RobotSpec) -> None:
     for joint in spec.joints:
         if not joint.lower < joint.upper:
@@ -189,11 +235,18 @@ def _check_limits(spec: RobotSpec) -> None:
     for gripper in spec.grippers:
         if not gripper.closed < gripper.open:
             raise RobotError(f"{spec.name}: gripper {gripper.name}: closed must be below open")
+        if gripper.velocity <= 0:
+            raise RobotError(f"{spec.name}: gripper {gripper.name}: velocity must be positive")
+        if gripper.hysteresis < 0:
+            raise RobotError(
+                f"{spec.name}: gripper {gripper.name}: hysteresis must not be negative"
+            )
     for key in ("rate", "max_first_distance", "state_timeout"):
         if getattr(spec.executor, key) <= 0:
             raise RobotError(f"{spec.name}: executor.{key} must be positive")
-    if spec.executor.blend_time < 0:
-        raise RobotError(f"{spec.name}: executor.blend_time must not be negative")
+    for key in _NOT_NEGATIVE:
+        if getattr(spec.executor, key) < 0:
+            raise RobotError(f"{spec.name}: executor.{key} must not be negative")
 
 
 def _check_names(spec: RobotSpec) -> None:
@@ -206,11 +259,28 @@ def _check_names(spec: RobotSpec) -> None:
         wrong = ", ".join(sorted(set(spec.home) ^ set(known)))
         raise RobotError(f"{spec.name}: home must name every joint and gripper once; see {wrong}")
     for sink in spec.sinks:
-        _require(spec, sink.names, known, f"sink {sink.topic}")
+        _check_sink(spec, sink)
     for name, layout in spec.layouts.items():
         _require(spec, layout.absolute, layout.columns, f"layout {name}.absolute")
         if layout.space is Space.JOINT_POSITION:
             _require(spec, layout.columns, known, f"layout {name}.columns")
+
+
+def _check_sink(spec: RobotSpec, sink: Sink) -> None:
+    where = f"sink {sink.topic}"
+    known, wanted = spec.column_names, ""
+    if sink.kind in (SinkKind.POSE, SinkKind.TWIST, SinkKind.TWIST_STAMPED):
+        known, wanted = tuple(arm.name for arm in spec.end_effectors), "end effector"
+    elif sink.kind in (SinkKind.GRIPPER_COMMAND, SinkKind.PARALLEL_GRIPPER_COMMAND):
+        known, wanted = spec.gripper_names, "gripper"
+    _require(spec, sink.names, known, where)
+    if wanted and len(sink.names) != 1:
+        raise RobotError(f"{spec.name}: {where} takes one {wanted}, not {len(sink.names)}")
+    if not sink.names:
+        raise RobotError(f"{spec.name}: {where} has no names; known: {', '.join(known)}")
+    for key in ("threshold", "effort"):
+        if getattr(sink, key) < 0:
+            raise RobotError(f"{spec.name}: {where}.{key} must not be negative")
 
 
 def _check_simulation(spec: RobotSpec) -> None:

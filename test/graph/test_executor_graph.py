@@ -3,124 +3,18 @@
 
 import math
 import signal
-import time
 
 import numpy as np
 import pytest
 import yaml
+from cell import HOME, LIMITS, NAMES, PERIOD, Cell, check_path, move
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
-from dm0_ros.control import Limits
 from dm0_ros.msg import ActionChunk, ExecutorStatus
-from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
-from dm0_ros.nodes.stamps import to_duration, to_seconds, to_time
+from dm0_ros.nodes.quality import SENSOR
+from dm0_ros.nodes.stamps import to_seconds, to_time
 from dm0_ros.resources import find_resource
-from dm0_ros.robots import load_robot
-
-ROBOT = load_robot("franka")
-NAMES = ROBOT.column_names
-ARM, GRIPPER = ROBOT.sinks
-LIMITS = Limits.from_robot(ROBOT)
-HOME = np.array([ROBOT.home[name] for name in NAMES])
-OPENING = ROBOT.grippers[0].opening_per_joint
-PERIOD = 1 / ROBOT.executor.rate
-# Judging continuity takes every command, also after this process was kept waiting.
-EVERY_COMMAND = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
-
-
-class Cell:
-    """A robot that is where it was told to be, and a policy that sends what a test says."""
-
-    def __init__(self, graph, *parameters, names=NAMES, robot="franka"):
-        self.graph = graph
-        self.names = list(names)
-        self.joints = HOME.copy()
-        self.sequence = 0
-        self.follow = True
-        self.commands = []  # (time of arrival, positions of the arm)
-        node = graph.node
-        self.process = graph.start("executor", f"robot:={robot}", "autostart:=true", *parameters)
-        self.status = graph.collect(ExecutorStatus, "executor_status", STATUS)
-        self.openings = graph.collect(Float64MultiArray, GRIPPER.topic, COMMAND)
-        node.create_subscription(Float64MultiArray, ARM.topic, self._obey, EVERY_COMMAND)
-        self.states = node.create_publisher(JointState, "joint_states", SENSOR)
-        self.timer = node.create_timer(0.02, self.tell_joints)
-        self.plans = graph.publisher(ActionChunk, "action_chunk", COMMAND)
-        ready = "no plan yet" if set(names) == set(NAMES) else "no plan yet; joint_states lacks"
-        graph.wait(
-            lambda: self.status and self.status[-1].reason.split(" fr3")[0] == ready,
-            "joint states to arrive",
-        )
-        assert self.status[-1].state == ExecutorStatus.IDLE
-
-    def _obey(self, message):
-        self.commands.append((time.monotonic(), np.array(message.data)))
-        if self.follow:
-            self.joints[:7] = message.data
-
-    @property
-    def path(self):
-        return np.array([positions for _, positions in self.commands])
-
-    def tell_joints(self, **changes):
-        reported = self.joints / np.where(np.array(NAMES) == NAMES[7], OPENING, 1.0)
-        values = dict(zip(NAMES, reported, strict=True)) | changes
-        message = JointState(name=self.names)
-        message.position = [float(values[name]) for name in self.names]
-        message.header.stamp = to_time(self.now())
-        self.states.publish(message)
-
-    def now(self):
-        return self.graph.node.get_clock().now().nanoseconds / 1e9
-
-    def plan(self, values, names=NAMES, step=0.1, delay=0.0, **changes):
-        self.sequence += 1
-        values = np.asarray(values, dtype=float)
-        fields = {
-            "start": to_time(self.now() + delay),
-            "step": to_duration(step),
-            "sequence": self.sequence,
-            "epoch": self.status[-1].epoch,
-            "names": list(names),
-            "rows": len(values),
-            "values": values.ravel().tolist(),
-        }
-        self.plans.publish(ActionChunk(**(fields | changes)))
-
-    def wait_state(self, state, what=""):
-        self.graph.wait(
-            lambda: self.status and self.status[-1].state == state, what or f"state {state}"
-        )
-
-    def wait_dropped(self, words, count=1):
-        self.graph.wait(lambda: self.status[-1].dropped >= count, "a plan to be dropped")
-        assert words in self.status[-1].reason
-
-    def wait_commands(self, count):
-        wanted = len(self.commands) + count
-        self.graph.wait(lambda: len(self.commands) >= wanted, f"{wanted} commands")
-
-    def call(self, name):
-        return self.graph.call(Trigger, f"executor/{name}")
-
-
-def move(distance=0.3, rows=20, column=0):
-    ramp = (1 - np.cos(np.linspace(0, np.pi, rows))) / 2
-    return HOME + distance * ramp[:, None] * np.eye(8)[column]
-
-
-def check_path(path):
-    """Finite, and every step within the limits of one period, even where ticks were missed."""
-    assert np.isfinite(path).all()
-    speed = np.diff(path, axis=0) / PERIOD
-    assert (np.abs(speed) <= 1.01 * LIMITS.velocity[:7]).all()
-    assert (np.abs(np.diff(speed, axis=0)) <= 1.1 * LIMITS.acceleration[:7] * PERIOD).all()
 
 
 def test_a_plan_becomes_smooth_commands_and_starvation_holds(graph):
@@ -318,38 +212,6 @@ def test_ends_cleanly_in_motion_and_at_rest(graph, number):
     check_path(cell.path)
     step = np.abs(cell.path[-1] - cell.path[-2])
     assert (step <= LIMITS.acceleration[:7] * PERIOD**2 + 1e-9).all()  # it came to rest first
-
-
-def test_trajectory_windows_for_a_trajectory_controller(graph, tmp_path):
-    content = yaml.safe_load(find_resource("config", "franka.yaml").read_text())
-    topic = "joint_trajectory_controller/joint_trajectory"
-    content["sinks"][0] = {"kind": "joint_trajectory", "topic": topic, "names": list(NAMES[:7])}
-    path = tmp_path / "windows.yaml"
-    path.write_text(yaml.safe_dump(content))
-    windows = graph.collect(JointTrajectory, topic, COMMAND)
-    cell = Cell(graph, robot=path)
-    cell.plan(move())
-    cell.wait_state(ExecutorStatus.EXECUTING)
-    graph.wait(lambda: len(windows) > 8, "windows")
-    start = to_seconds(windows[0].header.stamp)
-    for window in windows:
-        assert window.joint_names == list(NAMES[:7])
-        times = [to_seconds(point.time_from_start) for point in window.points]
-        assert np.all(np.diff(times) > 0) and times[0] > 0
-        assert all(len(p.positions) == len(p.velocities) == 7 for p in window.points)
-        assert all(len(p.accelerations) == 7 for p in window.points)
-        assert not any(window.points[-1].velocities)
-        assert to_seconds(window.header.stamp) >= start
-    # Successive windows agree on where the arm will be.
-    early, late = windows[5], windows[6]
-    shift = to_seconds(late.header.stamp) - to_seconds(early.header.stamp)
-    times = [to_seconds(point.time_from_start) for point in early.points]
-    foreseen = np.interp(
-        shift + to_seconds(late.points[0].time_from_start),
-        times,
-        [point.positions[0] for point in early.points],
-    )
-    assert foreseen == pytest.approx(late.points[0].positions[0], abs=2e-3)
 
 
 def test_simulated_time_that_steps_back_holds(graph):

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Franka and its policy, as the executor sees them, and what its commands must never do."""
+
+import time
+
+import numpy as np
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from dm0_ros.control import Limits
+from dm0_ros.msg import ActionChunk, ExecutorStatus
+from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
+from dm0_ros.nodes.stamps import to_duration, to_time
+from dm0_ros.resources import find_resource
+from dm0_ros.robots import load_robot
+
+ROBOT = load_robot("franka")
+NAMES = ROBOT.column_names
+ARM, GRIPPER = ROBOT.sinks
+LIMITS = Limits.from_robot(ROBOT)
+HOME = np.array([ROBOT.home[name] for name in NAMES])
+OPENING = ROBOT.grippers[0].opening_per_joint
+PERIOD = 1 / ROBOT.executor.rate
+# Judging continuity takes every command, also after this process was kept waiting.
+EVERY_COMMAND = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Cell:
+    """A robot that is where it was told to be, and a policy that sends what a test says."""
+
+    def __init__(self, graph, *parameters, names=NAMES, robot="franka"):
+        self.graph = graph
+        self.names = list(names)
+        self.joints = HOME.copy()
+        self.sequence = 0
+        self.follow = True
+        self.commands = []  # (time of arrival, positions of the arm)
+        node = graph.node
+        self.process = graph.start("executor", f"robot:={robot}", "autostart:=true", *parameters)
+        self.status = graph.collect(ExecutorStatus, "executor_status", STATUS)
+        self.reports = graph.collect(DiagnosticArray, "/diagnostics", 10)
+        self.openings = graph.collect(Float64MultiArray, GRIPPER.topic, COMMAND)
+        node.create_subscription(Float64MultiArray, ARM.topic, self._obey, EVERY_COMMAND)
+        self.states = node.create_publisher(JointState, "joint_states", SENSOR)
+        self.timer = node.create_timer(0.02, self.tell_joints)
+        self.plans = graph.publisher(ActionChunk, "action_chunk", COMMAND)
+        ready = "no plan yet" if set(names) == set(NAMES) else "no plan yet; joint_states lacks"
+        graph.wait(
+            lambda: self.status and self.status[-1].reason.split(" fr3")[0] == ready,
+            "joint states to arrive",
+        )
+        assert self.status[-1].state == ExecutorStatus.IDLE
+
+    def _obey(self, message):
+        self.commands.append((time.monotonic(), np.array(message.data)))
+        if self.follow:
+            self.joints[:7] = message.data
+
+    @property
+    def path(self):
+        return np.array([positions for _, positions in self.commands])
+
+    def tell_joints(self, **changes):
+        reported = self.joints / np.where(np.array(NAMES) == NAMES[7], OPENING, 1.0)
+        values = dict(zip(NAMES, reported, strict=True)) | changes
+        message = JointState(name=self.names)
+        message.position = [float(values[name]) for name in self.names]
+        message.header.stamp = to_time(self.now())
+        self.states.publish(message)
+
+    def now(self):
+        return self.graph.node.get_clock().now().nanoseconds / 1e9
+
+    def plan(self, values, names=NAMES, step=0.1, delay=0.0, **changes):
+        self.sequence += 1
+        values = np.asarray(values, dtype=float)
+        fields = {
+            "start": to_time(self.now() + delay),
+            "step": to_duration(step),
+            "sequence": self.sequence,
+            "epoch": self.status[-1].epoch,
+            "names": list(names),
+            "rows": len(values),
+            "values": values.ravel().tolist(),
+        }
+        self.plans.publish(ActionChunk(**(fields | changes)))
+
+    def wait_state(self, state, what=""):
+        self.graph.wait(
+            lambda: self.status and self.status[-1].state == state, what or f"state {state}"
+        )
+
+    def wait_dropped(self, words, count=1):
+        self.graph.wait(lambda: self.status[-1].dropped >= count, "a plan to be dropped")
+        assert words in self.status[-1].reason
+
+    def wait_commands(self, count):
+        wanted = len(self.commands) + count
+        self.graph.wait(lambda: len(self.commands) >= wanted, f"{wanted} commands")
+
+    def wait_report(self, level, words):
+        """Wait for a diagnosis of that level that says so; returns its values."""
+
+        def find():
+            found = [one.status[0] for one in self.reports if one.status[0].level == level]
+            return [status for status in found if words in status.message]
+
+        found = self.graph.wait(find, f"a report that says '{words}'")
+        return {pair.key: pair.value for pair in found[-1].values}
+
+    def call(self, name):
+        return self.graph.call(Trigger, f"executor/{name}")
+
+
+def move(distance=0.3, rows=20, column=0):
+    ramp = (1 - np.cos(np.linspace(0, np.pi, rows))) / 2
+    return HOME + distance * ramp[:, None] * np.eye(8)[column]
+
+
+def check_path(path):
+    """Finite, and every step within the limits of one period, even where ticks were missed."""
+    assert np.isfinite(path).all()
+    speed = np.diff(path, axis=0) / PERIOD
+    assert (np.abs(speed) <= 1.01 * LIMITS.velocity[:7]).all()
+    assert (np.abs(np.diff(speed, axis=0)) <= 1.1 * LIMITS.acceleration[:7] * PERIOD).all()
+
+
+def write_robot(folder, **changes):
+    """The path of a Franka's YAML with other values at its top level."""
+    content = yaml.safe_load(find_resource("config", "franka.yaml").read_text())
+    path = folder / "robot.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def make_sink(kind, topic, names, **more):
+    """A sink as it stands in the YAML."""
+    return {"kind": kind, "topic": topic, "names": list(names), **more}
+
+
+ARM_SINK = make_sink("forward_position", ARM.topic, ARM.names)
+GRIPPER_SINK = make_sink("forward_position", GRIPPER.topic, GRIPPER.names)
