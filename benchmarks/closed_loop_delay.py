@@ -31,7 +31,7 @@ def parse(arguments=None):
     """Options."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--episodes", type=int, default=4, help="of every strategy and delay")
+    add("--episodes", type=int, default=2, help="of every strategy and delay")
     add("--seed", type=int, default=0, help="of scenes, wordings and the network's noise")
     add("--touches", type=int, default=1, help="objects to be touched, one instruction each")
     add("--delays", type=float, nargs="+", default=DELAYS, help="added, s")

@@ -105,7 +105,8 @@ def describe_seams(figures: dict) -> Iterator[Row]:
 
 def describe_executor_rate(figures: dict) -> Iterator[Row]:
     beside = "beside a network" if figures["with_policy"] else "alone"
-    for row in [figures, *figures.get("rates", ())]:
+    swept = [row for row in figures.get("rates", ()) if row["joints"] == 14 and row["hz"] >= 500]
+    for row in [figures, *swept]:
         urgent = f", SCHED_FIFO {row['priority']}" if row["priority"] else ""
         yield (
             f"executor core, {row['joints']} joints at {row['hz']:.0f} Hz{urgent}, {beside}: "
