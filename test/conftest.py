@@ -92,7 +92,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.dds)
             # Real processes in real time: where the machine stalls, a graph says other things that
             # are true then. A second run tells; the summary counts the reruns.
-            item.add_marker(pytest.mark.flaky(reruns=2))
+            if not item.get_closest_marker("flaky"):
+                item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 def pytest_terminal_summary(terminalreporter):
