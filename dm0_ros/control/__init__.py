@@ -7,7 +7,6 @@ Arrays and seconds only. Nothing here knows torch or ROS, and time is always an 
 from dm0_ros.control.limits import Limits
 from dm0_ros.control.machine import Executor
 from dm0_ros.control.plan import Chunk
-from dm0_ros.control.prefix import Prefix, choose_prefix
 from dm0_ros.control.seam import (
     SEAMS,
     Blend,
@@ -27,7 +26,6 @@ __all__ = [
     "Executor",
     "HoldUntilDone",
     "Limits",
-    "Prefix",
     "Replace",
     "Rtc",
     "Seam",
@@ -35,6 +33,5 @@ __all__ = [
     "State",
     "Status",
     "TemporalEnsemble",
-    "choose_prefix",
     "make_seam",
 ]

@@ -13,7 +13,6 @@ from dm0_ros.control.draft import Draft
 from dm0_ros.control.intake import anchor, plan_time
 from dm0_ros.control.limits import Limits
 from dm0_ros.control.plan import Chunk
-from dm0_ros.control.prefix import Delays
 from dm0_ros.control.seam import Seam
 from dm0_ros.control.state import SetPoint, State, Status
 from dm0_ros.control.tracker import Tracker
@@ -39,7 +38,6 @@ class Executor:
         self.reason = "no plan yet"
         self.epoch = 0
         self.dropped = 0
-        self.delays = Delays()
         self._settings = robot.executor
         self._limits = Limits.from_robot(robot)
         longest = longest_step / robot.executor.rate
@@ -119,7 +117,6 @@ class Executor:
             draft.design()
             self._tracker.adopt(draft)
         self._seam_size = draft.distance
-        self.delays.add(now - chunk.start)
         self._start(chunk, now)
         self._enter(State.EXECUTING, f"following plan {chunk.sequence}")
 
@@ -216,7 +213,6 @@ class Executor:
         halted = self._latched
         self._forget()
         self.epoch += 1
-        self.delays.forget()
         tracker = self._tracker
         if tracker.active and not halted:
             tracker.brake()
