@@ -105,7 +105,7 @@ def describe_seams(figures: dict) -> Iterator[Row]:
 
 def describe_executor_rate(figures: dict) -> Iterator[Row]:
     beside = "beside a network" if figures["with_policy"] else "alone"
-    swept = [row for row in figures.get("rates", ()) if row["joints"] == 14 and row["hz"] >= 500]
+    swept = [row for row in figures.get("rates", ()) if row["joints"] == 14 and row["hz"] > 500]
     for row in [figures, *swept]:
         urgent = f", SCHED_FIFO {row['priority']}" if row["priority"] else ""
         yield (
@@ -140,8 +140,8 @@ SECTIONS = {
 
 
 def make_table() -> str:
-    """The table of every result that is there, with where and when each was measured."""
-    lines = ["| what | measured | with | when, where |", "| --- | --- | --- | --- |"]
+    """The figures of every result that is there, and under them what was run, when and where."""
+    lines, runs = ["| what | measured | run |", "| --- | --- | --- |"], [""]
     sections = dict(SECTIONS)
     for path in sorted(RESULTS.glob("model_latency_*.json")):
         sections[path.stem] = describe_model_latency
@@ -150,14 +150,18 @@ def make_table() -> str:
         if not path.exists():
             continue
         record = json.loads(path.read_text())
-        machine = record["machine"]
-        place = (
-            f"{record['date'][:10]}, commit {record['commit']}, {machine['cores']} cores "
-            f"({machine['processor']}), load {machine['load_before']} at the start"
-        )
-        for what, figure in describe(record["figures"]):
-            lines.append(f"| {what} | {figure} | `{record['command']}` | {place} |")
-    return "\n".join(lines)
+        run = len(runs)
+        runs.append(f"{run}. {describe_run(record)}")
+        lines += [f"| {what} | {figure} | {run} |" for what, figure in describe(record["figures"])]
+    return "\n".join(lines + runs)
+
+
+def describe_run(record: dict) -> str:
+    machine = record["machine"]
+    return (
+        f"`{record['command']}`: {record['date'][:10]}, commit {record['commit']}, "
+        f"{machine['cores']} cores ({machine['processor']}), load {machine['load_before']} before"
+    )
 
 
 def main() -> None:
