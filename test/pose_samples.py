@@ -11,7 +11,7 @@ from dm0_ros.control.certificate import certify
 from dm0_ros.control.kinematics import Arm
 from dm0_ros.control.limits import Limits
 from dm0_ros.control.plan import Chunk, Plan, interpolate
-from dm0_ros.control.pose import PosePath, read_rows
+from dm0_ros.control.pose import PosePath, read_plan
 from dm0_ros.control.pose_solver import PoseSolver
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.inverse import pose_error
@@ -78,7 +78,7 @@ def curve_of(robot, solution):
 
 
 def path_of(robot, chunk):
-    return PosePath(read_rows(chunk, "arm", ROBOTS[robot].gripper_names), chunk.step)
+    return PosePath(read_plan(chunk, ["arm"], ROBOTS[robot].gripper_names).arms[0], chunk.step)
 
 
 def errors(robot, path, times, joints):

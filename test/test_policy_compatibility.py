@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dm0_ros.control.pose import quaternions_from_euler
 from dm0_ros.policy.actions import from_differences, to_differences
 from dm0_ros.policy.catalogue import load_catalogue, stretch_step
 from dm0_ros.policy.pictures import PadColour
@@ -17,6 +16,7 @@ from dm0_ros.policy.prompt import OPENING, prompt_segments
 from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.robots import load_robot
+from dm0_ros.robots.poses import quaternions_from_euler
 
 ROOT = Path(__file__).resolve().parent.parent
 ROBOT = load_robot("franka")

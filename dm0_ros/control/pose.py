@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """End-effector poses as a function of time: rows of a chunk to a smooth path."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from math import floor
 
@@ -10,11 +10,16 @@ import pinocchio
 
 from dm0_ros.control.plan import Chunk, Plan, interpolate
 from dm0_ros.errors import PlanError
+from dm0_ros.robots.poses import (
+    EULER,
+    POSITION,
+    QUATERNION,
+    name_columns,
+    quaternions_from_euler,
+    shorten_name,
+)
 from dm0_ros.robots.spec import Space
 
-POSITION = ("x", "y", "z")
-QUATERNION = ("qx", "qy", "qz", "qw")
-EULER = ("roll", "pitch", "yaw")
 # Rounding to float32 stays far below; a quaternion that was averaged or scaled is above.
 _UNIT_TOLERANCE = 0.01
 _FURTHEST = 100.0  # m: no arm is as long, so it must be another unit
@@ -23,10 +28,17 @@ MOST_ROWS = 1000  # of a plan, of poses or of joints
 
 @dataclass(frozen=True)
 class PoseRows:
-    """A chunk's rows, taken apart and checked."""
+    """Poses of one arm."""
 
     positions: np.ndarray  # (H, 3) m
     quaternions: np.ndarray  # (H, 4) x y z w, unit length, each on its predecessor's side
+
+
+@dataclass(frozen=True)
+class PosePlan:
+    """A chunk's rows, taken apart and checked."""
+
+    arms: tuple[PoseRows, ...]
     grippers: np.ndarray  # (H, G) m of opening
 
 
@@ -68,44 +80,46 @@ class PosePath:
         return _homogeneous(place), np.concatenate([velocity[:3], scale * turn @ velocity[3:]])
 
 
-def read_rows(chunk: Chunk, arm: str, grippers: Sequence[str]) -> PoseRows:
-    """The rows of a chunk in space EEF_POSE, whose columns may come in any order.
+def read_plan(chunk: Chunk, arms: Sequence[str], grippers: Sequence[str]) -> PosePlan:
+    """The rows of a chunk in space EEF_POSE for ``arms``, whose columns may come in any order.
 
-    Columns are x y z with qx qy qz qw, or with roll pitch yaw (extrinsic xyz, rad), each alone or
-    with the prefix ``<arm>_``, and the grippers by name. Angles may wrap and quaternions may
-    change sign from row to row: the shortest turn is meant. Raises `PlanError` that names the
-    column and row of what is wrong.
+    Columns of each arm are x y z with qx qy qz qw, or with roll pitch yaw (extrinsic xyz, rad),
+    with the prefix ``<arm>_``, which a single arm may lack; and the grippers by name. Angles may
+    wrap and quaternions may change sign from row to row: the shortest turn is meant. Raises
+    `PlanError` that names the column and row of what is wrong.
     """
     _check(chunk)
-    column = {name.removeprefix(f"{arm}_"): index for index, name in enumerate(chunk.names)}
-    angles = EULER if set(EULER) & set(column) else QUATERNION
-    wanted = (*POSITION, *angles, *grippers)
-    _check_names(chunk.names, column, wanted, arm)
-    values = chunk.values[:, [column[name] for name in wanted]]
+    names = [shorten_name(name, arms) for name in chunk.names]
+    column = {name: index for index, name in enumerate(names)}
+    wanted = [_expect(column, arm, arms) for arm in arms]
+    _check_names(chunk.names, column, [*(n for names in wanted for n in names), *grippers], arms)
+    poses = tuple(
+        _read_arm(chunk.values[:, [column[name] for name in names]], arm)
+        for arm, names in zip(arms, wanted, strict=True)
+    )
+    return PosePlan(poses, chunk.values[:, [column[name] for name in grippers]])
+
+
+def _expect(known: Container[str], arm: str, arms: Sequence[str]) -> tuple[str, ...]:
+    """The columns of one arm: with angles where there are any, else with a quaternion."""
+    angles = name_columns(EULER, arm, arms)
+    if not any(name in known for name in angles):
+        angles = name_columns(QUATERNION, arm, arms)
+    return name_columns(POSITION, arm, arms) + angles
+
+
+def _read_arm(values: np.ndarray, arm: str) -> PoseRows:
+    """Rows (H, 6) with angles or (H, 7) with quaternions."""
     far = np.argwhere(np.abs(values[:, :3]) > _FURTHEST)
     if len(far):
         row, axis = far[0]
         raise PlanError(
             f"{arm}: {POSITION[axis]} is {values[row, axis]:.4g} m in row {row}; check the units"
         )
-    turns = values[:, 3 : 3 + len(angles)]
-    quaternions = quaternions_from_euler(turns) if angles == EULER else _normalise(turns)
-    return PoseRows(values[:, :3], same_side(quaternions), values[:, 3 + len(angles) :])
-
-
-def quaternions_from_euler(angles: np.ndarray) -> np.ndarray:
-    """Roll, pitch, yaw (H, 3) about fixed axes, rad, to quaternions (H, 4) x y z w."""
-    halves = np.asarray(angles, np.float64) / 2
-    (sr, sp, sy), (cr, cp, cy) = np.sin(halves).T, np.cos(halves).T
-    return np.stack(
-        [
-            sr * cp * cy - cr * sp * sy,
-            cr * sp * cy + sr * cp * sy,
-            cr * cp * sy - sr * sp * cy,
-            cr * cp * cy + sr * sp * sy,
-        ],
-        axis=1,
-    )
+    turns = values[:, 3:]
+    euler = turns.shape[1] == len(EULER)
+    quaternions = quaternions_from_euler(turns) if euler else _normalise(turns)
+    return PoseRows(values[:, :3], same_side(quaternions))
 
 
 def same_side(quaternions: np.ndarray) -> np.ndarray:
@@ -150,7 +164,7 @@ def _check(chunk: Chunk) -> None:
 
 
 def _check_names(
-    names: Sequence[str], known: Sequence[str], wanted: Sequence[str], arm: str
+    names: Sequence[str], known: Collection[str], wanted: Sequence[str], arms: Sequence[str]
 ) -> None:
     if len(known) != len(names):
         raise PlanError(f"plan names a column twice: {', '.join(names)}")
@@ -160,7 +174,7 @@ def _check_names(
         wrong = f"has unknown column {', '.join(unknown)}" if unknown else ""
         wrong += " and " if unknown and missing else ""
         wrong += f"lacks {', '.join(missing)}" if missing else ""
-        raise PlanError(f"{arm}: plan of poses {wrong}; expected {', '.join(wanted)}")
+        raise PlanError(f"{', '.join(arms)}: plan of poses {wrong}; expected {', '.join(wanted)}")
 
 
 def _normalise(quaternions: np.ndarray) -> np.ndarray:

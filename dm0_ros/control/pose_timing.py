@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to be where along a path of joints: as planned, or later where limits bind."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 # Of the limits; the rest is for the spline through the rows.
 _VELOCITY, _ACCELERATION = 0.9, 0.8
 _STANDING = 1e-9  # rad/s, rad/s2: no motion at all
+_ROUNDING = 1e-9  # s between nodes that are one
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,24 @@ class JointPath:
             + x * x * (3 - 2 * x) * self.joints[index + 1]
             + x * x * (x - 1) * span * slopes[index + 1]
         )
+
+
+def join_paths(paths: Sequence[JointPath], columns: Sequence[np.ndarray]) -> JointPath:
+    """Paths of the same length as one, with a node wherever one of them has one.
+
+    ``columns[i]`` are the places of path i's joints among all joints.
+    """
+    if len(paths) == 1:
+        times = paths[0].times
+    else:
+        times = np.unique(np.concatenate([path.times for path in paths]))
+        times = times[np.diff(times, append=np.inf) > _ROUNDING]
+    joints = np.empty((len(times), sum(map(len, columns))))
+    velocity = np.empty(joints.shape[1])
+    for path, places in zip(paths, columns, strict=True):
+        joints[:, places] = path.joints if times is path.times else path.sample(times)
+        velocity[places] = path.velocity
+    return JointPath(times, joints, velocity)
 
 
 class PathClock:
