@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode as RclpyLifecycleNode
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -17,6 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.nodes.parameters import declare
+from dm0_ros.nodes.workers import WorkerExecutor
 
 _WAKE_PERIOD = 0.1  # s: how long a signal may wait for the spinning thread
 _PATIENCE = 3  # signals after which the process ends the hard way
@@ -180,7 +181,7 @@ def _serve(node: Node, stopping: _Stopping, threads: int) -> int:
 
 
 def _make_executor(threads: int) -> Executor:
-    return SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+    return SingleThreadedExecutor() if threads == 1 else WorkerExecutor(threads)
 
 
 def _close(node: Node | None) -> None:

@@ -167,9 +167,6 @@ HARMS = {
 }
 
 
-# Pictures of a camera that was left alone come up to a second late in every other run; why is not
-# known yet, so this one gets more attempts than the others.
-@pytest.mark.flaky(reruns=6)
 def test_observations_that_go_bad_end_the_goal(graph, tiny_checkpoint, client, sensors):
     start(graph, tiny_checkpoint, "observation_timeout:=0.5")
     chunks = graph.collect(ActionChunk, "action_chunk", COMMAND)
