@@ -34,8 +34,9 @@ class Rig:
 
     def plan(self, chunk, sequence):
         chunk = dataclasses.replace(chunk, sequence=sequence, epoch=self.executor.epoch)
-        passed = self.now - chunk.start
-        solution = SOLVERS[self.spec.name].solve(chunk, self.joints, passed)
+        present, passed = self.executor.outlook(chunk, self.now)
+        np.testing.assert_array_equal(present, self.joints)
+        solution = SOLVERS[self.spec.name].solve(chunk, present, passed)
         self.executor.accept(solution.chunk, self.now)
 
     def tick(self):

@@ -10,18 +10,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from dm0_ros.control.draft import Draft
-from dm0_ros.control.intake import anchor, plan_time
+from dm0_ros.control.intake import Intake
 from dm0_ros.control.limits import Limits
 from dm0_ros.control.plan import Chunk
 from dm0_ros.control.seam import Seam
-from dm0_ros.control.state import SetPoint, State, Status
+from dm0_ros.control.state import Lately, SetPoint, State, Status
 from dm0_ros.control.tracker import Tracker
 from dm0_ros.control.watch import Watch
 from dm0_ros.errors import ObservationError, PlanError
 from dm0_ros.robots.spec import RobotSpec
 
 _SLOWEST = 0.01  # pace
-_REMEMBERED = 0.2  # s for which a limit that was reached stays in the status
 
 
 class Executor:
@@ -39,11 +38,13 @@ class Executor:
         self.epoch = 0
         self.dropped = 0
         self._settings = robot.executor
-        self._limits = Limits.from_robot(robot)
         longest = longest_step / robot.executor.rate
         self._tracker = Tracker(robot, seam, longest)
         self._watch = Watch(self.names, robot.executor, longest)
-        self._limited: dict[str, float] = {}
+        self._intake = Intake(
+            Limits.from_robot(robot), robot.executor, self._tracker.clock, self._watch
+        )
+        self._limited = Lately()
         self._forget()
 
     def _forget(self) -> None:
@@ -84,24 +85,27 @@ class Executor:
         Raises `PlanError`, without counting it.
         """
         self._check_turn(chunk)
-        values, clamped = self._limits.clamp(self._limits.arrange(chunk))
-        plan = anchor(chunk, values, now, self._settings, self._tracker.clock)
-        try:
-            measured = self._watch.measured(now)
-        except ObservationError as error:
-            raise PlanError(f"plan {chunk.sequence} cannot start: {error}") from error
+        plan, bound = self._intake.read(chunk, now)
+        measured = self._intake.measured(chunk, now)
         draft = self._tracker.draft(chunk, plan, measured, ahead)
-        first = draft.prepared.at(max(self._tracker.clock.due, draft.prepared.start))
+        draft.bound = bound
         try:
-            self._limits.check_first(first, measured)
+            self._intake.check_first(chunk, plan, self._tracker.active)
         except PlanError:
             if not self._settings.approach or self._tracker.moving:
                 raise
-            self._approach(chunk, first, measured, now)
+            self._approach(chunk, plan.values[0], measured, now)
             return None
-        named = zip(self.names, clamped, strict=True)
-        draft.bound = tuple(f"{name}: position" for name, beyond in named if beyond)
         return draft
+
+    def outlook(self, chunk: Chunk, now: float) -> tuple[np.ndarray, float]:
+        """For solving a plan before `consider`: set-points (D,), and how much of it (s) is over.
+
+        Measured ones while nothing is commanded. Raises `PlanError`, without counting it.
+        """
+        self._check_turn(chunk)
+        present, clock = self._tracker.present(self._intake.measured(chunk, now)), self._tracker.clock
+        return present, clock.due - self._intake.plan_time(chunk.start, now)
 
     def adopt(self, draft: Draft, now: float) -> None:
         """Follow a draft that is designed; a new one where it came too late.
@@ -142,8 +146,7 @@ class Executor:
     def _start(self, chunk: Chunk, now: float) -> None:
         """What every plan that moves the arm begins with."""
         self._watch.begin(now)
-        self._chunk = chunk
-        self._sequence = chunk.sequence
+        self._chunk, self._sequence = chunk, chunk.sequence
         self._idle_when_still = False
         self._refusal = ""
 
@@ -166,8 +169,7 @@ class Executor:
         if self.state in (State.EXECUTING, State.APPROACH):
             self._check_age(now)
         tracker.step()
-        for name in tracker.limited():
-            self._limited[name] = now
+        self._limited.note(tracker.limited(), now)
         self._progress()
         return tracker.point(now) if tracker.active else None
 
@@ -183,8 +185,7 @@ class Executor:
 
         It ends where the motion does, and is empty where it does not reach back to ``start``.
         """
-        begin = plan_time(start, now, self._settings, self._tracker.clock)
-        return self._tracker.rows(begin, step, rows)
+        return self._tracker.rows(self._intake.plan_time(start, now), step, rows)
 
     def scale(self, rate: float) -> None:
         """Follow plans at ``rate`` of their pace, 0 to 1, as robots with a speed slider do.
@@ -226,7 +227,6 @@ class Executor:
     def status(self, now: float) -> Status:
         """What it does at ``now``, and why."""
         chunk = self._chunk
-        limited = (name for name, time in self._limited.items() if now - time <= _REMEMBERED)
         return Status(
             state=self.state,
             reason="; ".join(self._explain(now)),
@@ -236,7 +236,7 @@ class Executor:
             time_left=self._tracker.time_left if chunk else 0.0,
             observation_age=now - chunk.start if chunk else math.nan,
             seam=self._seam_size,
-            limited=tuple(sorted(limited)),
+            limited=self._limited.names(now),
             dropped=self.dropped,
         )
 
@@ -257,7 +257,7 @@ class Executor:
         elapsed = self._watch.tick(now)
         if elapsed < 0 and self.state not in (State.IDLE, State.FAULT):
             self._halt(State.HOLD, f"the clock stepped back by {-elapsed:.3f} s")
-        self._tracker.clock.advance(elapsed, now)
+        self._tracker.advance(elapsed, now)
 
     def _check_age(self, now: float) -> None:
         """Brake where joint states are too old, or the plan is."""
@@ -285,11 +285,8 @@ class Executor:
         """Brake, and let nothing but a reset end it."""
         if self._tracker.active and not self._latched:
             self._tracker.brake()
-        self._chunk = None
-        self._latched = True
-        self._idle_when_still = False
+        self._chunk, self._latched, self._idle_when_still = None, True, False
         self._enter(state, reason)
 
     def _enter(self, state: State, reason: str) -> None:
-        self.state = state
-        self.reason = reason
+        self.state, self.reason = state, reason

@@ -82,7 +82,7 @@ class PoseSolver:
 
         ``joints`` (D,) are the set-points at present, in the robot's order of columns: the
         configuration near which the solution stays. The first ``passed`` seconds of the plan are
-        over already. For the columns see `read_plan`. The solution passes every pose to within
+        over already (none where that is negative). For the columns see `read_plan`. The solution passes every pose to within
         1 mm and 0.2 degrees, at its time or later: where joints would exceed their limits, time is
         stretched, for all arms alike.
 
@@ -95,7 +95,7 @@ class PoseSolver:
         if not np.isfinite(present).all():
             raise PlanError(f"{self._name}: the present joint positions are not finite")
         step = chunk.step / ceil(chunk.step / _LARGEST_STEP - 1e-9)
-        timed = self._time(paths, present, step, passed)
+        timed = self._time(paths, present, step, max(0.0, passed))
         plan_times, limited = timed.plan_times, explain(timed.bound, self._limits)
         openings = self._openings(plan.grippers, plan_times / chunk.step)
         solved = replace(

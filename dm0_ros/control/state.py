@@ -2,10 +2,13 @@
 """What the executor says about itself, and what it commands."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+
+_REMEMBERED = 0.2  # s
 
 
 class State(IntEnum):
@@ -44,3 +47,19 @@ class Status:
     limited: tuple[str, ...]
     dropped: int
     period_p99: float = math.nan  # s; known to whoever runs the ticks
+
+
+class Lately:
+    """Names that were heard of within the last 0.2 s, long enough for a status to tell them."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, float] = {}
+
+    def note(self, names: Sequence[str], now: float) -> None:
+        """Hear of ``names`` at ``now`` (s)."""
+        for name in names:
+            self._times[name] = now
+
+    def names(self, now: float) -> tuple[str, ...]:
+        """Those of late, sorted."""
+        return tuple(sorted(n for n, time in self._times.items() if now - time <= _REMEMBERED))

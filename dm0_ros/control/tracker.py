@@ -85,9 +85,24 @@ class Tracker:
         return self.active and bool(self._motion.sample(self.clock.time)[1:].any())
 
     @property
+    def resting(self) -> bool:
+        """Whether nothing is commanded, or nothing is left to come: plan time stands."""
+        if not self.active:
+            return True
+        due = self.clock.due
+        return self.finished and due >= self._path.end and self._grippers.played(due)
+
+    @property
     def time_left(self) -> float:
         """Seconds of plan time until the end of the path; 0 without one."""
         return max(0.0, self._path.end - self.clock.due) if self._path else 0.0
+
+    def present(self, measured: np.ndarray) -> np.ndarray:
+        """The set-points (D,) at the clock's time; without any, ``measured`` (D,)."""
+        if not self.active:
+            return measured
+        arm = self._motion.sample(self.clock.time)[0]
+        return np.concatenate([arm, self._grippers.positions])
 
     def begin(self, positions: np.ndarray) -> None:
         """Stand still at ``positions`` (D,), as measured."""
@@ -110,7 +125,8 @@ class Tracker:
             pace = Pace(time, due, self._scale, self._scale, 0.0)
         begin = pace.at(time + ahead)[0]
         busy = path.end if self._recent else -np.inf
-        prepared = self._seam.prepare(plan, self._recent, busy, begin)
+        recent = [] if self.resting else self._recent  # what they wanted for later is over
+        prepared = self._seam.prepare(plan, recent, busy, begin)
         return Draft(
             chunk=chunk,
             plan=plan,
@@ -134,6 +150,8 @@ class Tracker:
             return False
         if not self.active:
             self.begin(draft.measured)
+        if self.resting:
+            self.forget_plans()
         self._path, self._motion, self.bound = draft.path, draft.motion, draft.bound
         clock.pace = draft.pace
         self._grippers.follow(draft.prepared, max(draft.begin, draft.prepared.start))
@@ -153,6 +171,10 @@ class Tracker:
     def brake(self) -> None:
         """Come to rest along the present velocity; grippers stay as they are."""
         self._leave(brake(self._motion, self.clock.time, self.limits))
+
+    def advance(self, elapsed: float, now: float) -> None:
+        """See `Clock.advance`."""
+        self.clock.advance(elapsed, now, self.resting)
 
     def scale(self, rate: float) -> None:
         """Follow plans at ``rate``, 0..1, of their pace, as soon as the limits allow it."""
