@@ -24,6 +24,7 @@ class Chunk:
     values: np.ndarray  # (H, D) float64
     sequence: int
     epoch: int
+    limited: tuple[str, ...] = ()  # "<joint>: <limit>": for what it is slower than it was planned
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,11 @@ class Solution:
     chunk: Chunk  # space JOINT_POSITION; same start, other step
     plan_times: np.ndarray  # (M,) s after the start when the plan of poses wants each row
     delay: float  # s that it takes longer than the plan of poses, because limits bind
-    limited: tuple[str, ...]  # "<joint>: <limit>" of those that bind
+
+    @property
+    def limited(self) -> tuple[str, ...]:
+        """Limits that bind: "<joint>: <limit>"."""
+        return self.chunk.limited
 
 
 _Paths = tuple[PosePath, ...]  # one for each arm
@@ -82,9 +86,10 @@ class PoseSolver:
 
         ``joints`` (D,) are the set-points at present, in the robot's order of columns: the
         configuration near which the solution stays. The first ``passed`` seconds of the plan are
-        over already (none where that is negative). For the columns see `read_plan`. The solution passes every pose to within
-        1 mm and 0.2 degrees, at its time or later: where joints would exceed their limits, time is
-        stretched, for all arms alike.
+        over already; none where that is negative. For the columns see `read_plan`.
+
+        The solution passes every pose to within 1 mm and 0.2 degrees, at its time or later: where
+        joints would exceed their limits, time is stretched, for all arms alike.
 
         Raises `PlanError` that names the row and the reason, where a pose is out of reach or only
         to be had by a leap of the joints.
@@ -104,9 +109,10 @@ class PoseSolver:
             step=timed.step,
             names=self._names,
             values=np.hstack([timed.values, openings]),
+            limited=limited,
         )
         delay = max(0.0, timed.step * len(timed.values) - paths[0].end) if limited else 0.0
-        return Solution(solved, plan_times, delay, limited)
+        return Solution(solved, plan_times, delay)
 
     def _openings(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Openings (M, G) of rows (H, G) at ``places`` (M,), in rows: each in its own mode."""

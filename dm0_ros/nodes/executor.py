@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `executor` node: plans and joint states in, commands out at the robot's rate.
 
-ROS callbacks run in one thread, the rate in another; both go through one lock. All decisions are
-those of `dm0_ros.control.Executor`.
+ROS callbacks run in one thread, the rate in another; both go through one lock. Plans of poses are
+solved in a third. All decisions are those of `dm0_ros.control.Executor`.
 """
 
 import math
@@ -12,38 +12,33 @@ import time
 import traceback
 from dataclasses import replace
 
+import numpy as np
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from dm0_ros.control import SEAMS, Chunk, Executor, State, Status, make_seam
-from dm0_ros.errors import PlanError
+from dm0_ros.control import Chunk, Executor, State, Status
+from dm0_ros.errors import PlanError, RobotError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
 from dm0_ros.nodes.messages import message_from_status, plan_from_chunk
+from dm0_ros.nodes.overrides import declare_overrides, read_robot, read_seam
 from dm0_ros.nodes.pacing import Pacer, SteadyClock
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.scheduling import schedule_thread
 from dm0_ros.nodes.sinks import Output, make_outputs
+from dm0_ros.nodes.solving import SolvingThread
 from dm0_ros.nodes.stamps import to_seconds
 from dm0_ros.nodes.supervision import Supervision
-from dm0_ros.robots import RobotSpec, load_robot
+from dm0_ros.robots import RobotSpec
+from dm0_ros.robots.spec import Space
 
 _STATUS_PERIOD = 0.05  # s between statuses that tell of no change
 _LONGEST_BRAKING = 2.0  # s that deactivation waits for the set-point to come to rest
 _SIMULATED_STEP = 4.0  # periods: simulated time comes in steps of the simulator's making
 _AHEAD = 0.01  # s from now on that a new plan begins to count: time to design its motion
 _SWITCH_INTERVAL = 5e-4  # s: lets the rate's thread in ten times sooner than Python's default
-
-# Parameters that may overrule the robot's YAML: what they are, and the highest value.
-_SETTINGS = {
-    "rate": ("Commands a second (Hz)", 1000.0),
-    "blend_time": ("Time over which a new plan takes over from the old one (s)", 5.0),
-    "max_first_distance": ("Distance from the measured state to refuse plans at (rad)", 7.0),
-    "state_timeout": ("Age of joint states from which on the executor stops (s)", 60.0),
-    "plan_timeout": ("Age of an observation from which on its plan is left; 0: never (s)", 60.0),
-}
 
 
 class ExecutorNode(LifecycleNode):
@@ -61,33 +56,16 @@ class ExecutorNode(LifecycleNode):
         self._entities: list[tuple] = []  # what release() destroys, with how
         self._told: tuple = ()  # what the last status said that is worth one at once
         self._told_at = -math.inf
-        self._declare_parameters()
-
-    def _declare_parameters(self) -> None:
-        declare(self, "robot", "franka", "Robot: a name in config/, or the path of a YAML")
-        for name, (description, highest) in _SETTINGS.items():
-            description = f"{description}; negative: the robot's own"
-            declare(self, name, -1.0, description, (-1.0, highest))
-        declare(
-            self,
-            "seam",
-            "blend",
-            "How a new plan takes over; see docs/executor.md",
-            choices=SEAMS,
-        )
-        description = "Rows of a plan that hold_until_done plays"
-        declare(self, "executed_rows", 50, description, (1, 1000))
+        self._solving: SolvingThread | None = None
+        self._unsolvable = ""  # why plans of poses cannot be followed
+        declare_overrides(self)
         declare(self, "priority", 0, "SCHED_FIFO priority of the rate's thread; 0: none", (0, 99))
         declare(self, "cpu", -1, "CPU that the rate's thread is bound to; -1: any", (-1, 4095))
 
     def configure(self) -> None:
         """See `LifecycleNode`. Raises `RobotError` where the robot's YAML is wrong."""
-        robot = self._read_robot()
-        seam = make_seam(
-            self.get_parameter("seam").value,
-            robot.executor.blend_time,
-            self.get_parameter("executed_rows").value,
-        )
+        robot = read_robot(self)
+        seam, self._rows = read_seam(self, robot)
         self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
         self._rate = robot.executor.rate
         simulated = self.get_parameter("use_sim_time").value
@@ -108,14 +86,17 @@ class ExecutorNode(LifecycleNode):
         self._supervision = Supervision(
             self, robot, self._outputs, plans, self._describe, self._scale
         )
+        self._prepare_solving(robot)
         self._tell()
         self.get_logger().info(f"ready for {robot.title} at {self._rate:g} Hz")
 
-    def _read_robot(self) -> RobotSpec:
-        robot = load_robot(self.get_parameter("robot").value)
-        given = {name: self.get_parameter(name).value for name in _SETTINGS}
-        changed = {name: value for name, value in given.items() if value >= 0}
-        return replace(robot, executor=replace(robot.executor, **changed))
+    def _prepare_solving(self, robot: RobotSpec) -> None:
+        self._unsolvable = ""
+        try:
+            self._solving = SolvingThread(self, robot, self._outlook, self._follow, self._refuse)
+        except RobotError as error:
+            self._unsolvable = str(error)
+            self.get_logger().warning(f"plans of poses will be refused: {error}")
 
     def activate(self) -> None:
         """See `LifecycleNode`."""
@@ -147,10 +128,12 @@ class ExecutorNode(LifecycleNode):
             destroy(entity)
         for output in self._outputs:
             output.close()
+        if self._solving:
+            self._solving.close()
         if self._supervision:
             self._supervision.close()
         self._entities, self._outputs = [], []
-        self._supervision, self._machine = None, None
+        self._solving, self._supervision, self._machine = None, None, None
 
     def _tick(self, deadline: float) -> None:
         """One period, in the pacer's thread."""
@@ -193,19 +176,37 @@ class ExecutorNode(LifecycleNode):
             self._rest()
 
     def _take_plan(self, message: ActionChunk) -> None:
-        """Follow a plan. Its motion is designed without the lock, so that no tick waits for it."""
         try:
-            with self._lock:
-                draft = self._machine.consider(self._read(message), self._time.now(), _AHEAD)
-            if draft is not None:
-                draft.design()
-                with self._lock:
-                    self._machine.adopt(draft, self._time.now())
+            chunk = self._read(message)
+            if chunk.space is not Space.EEF_POSE:
+                self._follow(chunk)
+            elif self._solving:
+                self._solving.submit(chunk)
+            else:
+                raise PlanError(f"plan {chunk.sequence}: {self._unsolvable}")
         except PlanError as error:
+            self._refuse(error)
+
+    def _follow(self, chunk: Chunk) -> None:
+        """Its motion is designed without the lock, so that no tick waits for it."""
+        with self._lock:
+            draft = self._machine.consider(chunk, self._time.now(), _AHEAD)
+        if draft is not None:
+            draft.design()
             with self._lock:
-                self._machine.refuse(str(error))
-            self._supervision.note_drop(str(error))
-            self.get_logger().warning(f"plan refused: {error}", throttle_duration_sec=1.0)
+                self._machine.adopt(draft, self._time.now())
+
+    def _outlook(self, chunk: Chunk) -> tuple[np.ndarray, float]:
+        with self._lock:
+            present, passed = self._machine.outlook(chunk, self._time.now())
+        # what is played from its first row on begins when it comes
+        return present, passed if self._rows is None else 0.0
+
+    def _refuse(self, error: PlanError) -> None:
+        with self._lock:
+            self._machine.refuse(str(error))
+        self._supervision.note_drop(str(error))
+        self.get_logger().warning(f"plan refused: {error}", throttle_duration_sec=1.0)
 
     def _read(self, message: ActionChunk) -> Chunk:
         if self._pacer is None:
@@ -219,7 +220,7 @@ class ExecutorNode(LifecycleNode):
             step=plan.step,
             space=plan.space,
             names=plan.names,
-            values=plan.values,
+            values=plan.values[: self._rows],
             sequence=message.sequence,
             epoch=message.epoch,
         )
