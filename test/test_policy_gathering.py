@@ -98,6 +98,19 @@ def test_joint_that_is_not_finite_is_named(bad):
         gatherer.observe("", NOW)
 
 
+def test_check_finds_what_is_missing_and_decodes_nothing():
+    for harm in ({"without": SLOTS[:1]}, {"without": NAMES[:1]}, {"picture_age": 1.5}):
+        gatherer = make_gatherer(**harm)
+        with pytest.raises(ObservationError) as seen:
+            gatherer.observe("", NOW)
+        with pytest.raises(ObservationError) as checked:
+            gatherer.check(NOW)
+        assert str(checked.value) == str(seen.value)
+    gatherer = make_gatherer()
+    gatherer.add_picture(SLOTS[0], NOW, lambda: pytest.fail("it was decoded"))
+    gatherer.check(NOW)
+
+
 def test_joint_state_of_uneven_lengths_is_refused():
     with pytest.raises(ObservationError, match="8 names and 3 positions"):
         Gatherer(SPEC, ROBOT).add_joints(NOW, NAMES, [0.0] * 3)

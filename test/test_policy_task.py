@@ -105,6 +105,15 @@ def test_it_does_not_plan_twice_from_one_picture():
     assert len(bench.plans) == 1
 
 
+def test_a_picture_is_decoded_once_however_often_it_looks():
+    bench, looks = Bench(period=0.0), []
+    picture = np.zeros((2, 2, 3), np.uint8)
+    bench.gatherer.add_picture("high", bench.time, lambda: looks.append(0) or picture)
+    for _ in range(5):
+        assert bench.task.step() is None
+    assert len(looks) == 1 == len(bench.plans)
+
+
 def test_time_limit():
     bench = Bench(time_limit=3.0)
     verdict = bench.run(10.0)

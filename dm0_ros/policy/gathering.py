@@ -9,6 +9,7 @@ import numpy as np
 
 from dm0_ros.errors import ObservationError
 from dm0_ros.policy.observation import order_state
+from dm0_ros.policy.proprioception import Proprioception
 from dm0_ros.policy.protocol import Observation, PolicySpec
 from dm0_ros.robots.spec import RobotSpec
 
@@ -16,13 +17,16 @@ _MEMORY = 2.0  # s of joint positions that are kept
 
 
 class Gatherer:
-    """What a policy's sensors said lately. Any thread may add; stamps are seconds of one clock.
+    """What a policy's sensors said lately. Any thread may add, one may ask what there is to see.
 
-    Pictures come as functions that decode them: those that are never looked at cost nothing.
+    Stamps are seconds of one clock. Pictures come as functions that decode them: those that are
+    never looked at cost nothing.
     """
 
     def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
+        """Raises `ObservationError` where the robot lacks what the policy wants to know of it."""
         self._spec = spec
+        self._proprioception = Proprioception(spec.state_names, robot)
         self._max_ages = {camera.slot: camera.max_age for camera in robot.cameras}
         self._joint_age = robot.executor.state_timeout
         self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
@@ -57,18 +61,25 @@ class Gatherer:
         with self._lock:
             pictures = dict(self._pictures)
             joints = {name: tuple(past) for name, past in self._joints.items()}
-        for slot in self._spec.camera_slots:
-            self._check_picture(slot, pictures, now)
-        stamp = max(pictures[slot][0] for slot in self._spec.camera_slots)
+        stamp = self._check_pictures(pictures, now)
+        state = self._state(joints, stamp, now)
         return Observation(
             pictures={slot: pictures[slot][1]() for slot in self._spec.camera_slots},
-            state=self._state(joints, stamp, now),
+            state=state,
             instruction=instruction,
             stamp=stamp,
         )
 
+    def check(self, now: float) -> None:
+        """Raise what `observe` would, but for what is wrong in a picture; it decodes none."""
+        with self._lock:
+            pictures = dict(self._pictures)
+            joints = {name: (past[-1],) for name, past in self._joints.items()}
+        self._check_pictures(pictures, now)
+        self._state(joints, now, now)
+
     def state(self, now: float) -> np.ndarray:
-        """The newest joint positions (S,) alone; refused where missing or stale."""
+        """The newest state (S,) alone; refused where joints are missing or stale."""
         with self._lock:
             joints = {name: tuple(past) for name, past in self._joints.items()}
         return self._state(joints, now, now)
@@ -83,6 +94,12 @@ class Gatherer:
         """Stamp of the newest picture of all; minus infinity without one."""
         with self._lock:
             return max((stamp for stamp, _ in self._pictures.values()), default=-np.inf)
+
+    def _check_pictures(self, pictures: dict, now: float) -> float:
+        """Stamp of the newest one, where every slot has one that can be used."""
+        for slot in self._spec.camera_slots:
+            self._check_picture(slot, pictures, now)
+        return max(pictures[slot][0] for slot in self._spec.camera_slots)
 
     def _check_picture(self, slot: str, pictures: dict, now: float) -> None:
         if slot not in pictures:
@@ -102,23 +119,29 @@ class Gatherer:
             )
 
     def _state(self, joints: dict, moment: float, now: float) -> np.ndarray:
-        state = order_state(
-            {name: _nearest(past, moment) for name, past in joints.items()}, self._spec.state_names
-        )
-        oldest = min(self._spec.state_names, key=lambda name: joints[name][-1][0])
+        names = self._proprioception.measured
+        positions = {name: _nearest(past, moment) for name, past in joints.items()}
+        order_state(positions, names)  # names what is missing
+        oldest = min(names, key=lambda name: joints[name][-1][0])
         age = now - joints[oldest][-1][0]
         if age > self._joint_age:
             raise ObservationError(
                 f"joint '{oldest}': the newest position is {age:.2f} s old, and "
                 f"{self._joint_age:g} s is allowed; check the robot's driver"
             )
-        wrong = [name for name in self._spec.state_names if not np.isfinite(joints[name][-1][1])]
+        wrong = [name for name in names if not np.isfinite(joints[name][-1][1])]
         if wrong:
             raise ObservationError(
                 f"the position of {', '.join(wrong)} is NaN or infinite; check the robot's driver"
             )
-        return state
+        return self._proprioception.state(positions)
 
 
 def _nearest(past: Sequence[tuple[float, float]], moment: float) -> float:
-    return min(reversed(past), key=lambda entry: abs(entry[0] - moment))[1]
+    best = past[-1]
+    for entry in reversed(past):
+        if abs(entry[0] - moment) > abs(best[0] - moment):
+            break
+        if abs(entry[0] - moment) < abs(best[0] - moment):
+            best = entry
+    return best[1]

@@ -14,6 +14,7 @@ from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
 from dm0_ros.policy.commitment import Commitments
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Observation, Plan, Policy
+from dm0_ros.policy.stillness import Stillness
 
 _POLL = 0.005  # s between looks for a new picture
 
@@ -38,21 +39,21 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """When to plan and when to stop. Seconds; progress in [0, 1]; distances in rad or m."""
+    """When to plan and when to stop. Seconds; progress in [0, 1]; distances in rad."""
 
     period: float  # least time between two plans
     time_limit: float
     observation_timeout: float  # how long observations may be unusable
     progress_threshold: float  # a task whose progress gets there has succeeded
     rest_time: float  # for so long plans must ask for no motion
-    rest_distance: float  # which is: every row within this of the state, in every joint
+    rest_distance: float  # which is: every row within this of the state, see `Stillness`
 
 
 class Task:
     """Pursues one instruction in the caller's thread. Its counters may be read from any thread.
 
     ``publish`` gets every plan; ``now`` is the clock of stamps; ``find_fault`` returns why the
-    robot cannot move, or an empty text; ``joints`` are the columns that rest is judged by.
+    robot cannot move, or an empty text; ``joints`` are the arm's, by which rest is judged.
     """
 
     def __init__(
@@ -70,10 +71,9 @@ class Task:
         self._policy, self._gatherer, self._settings = policy, gatherer, settings
         self._publish, self._now, self._find_fault = publish, now, find_fault
         self._monotonic = monotonic
-        moving = [name for name in policy.spec.action_names if name in joints]
-        self._columns = [policy.spec.action_names.index(name) for name in moving]
-        self._states = [policy.spec.state_names.index(name) for name in moving]
-        self._commitments = Commitments(policy.spec, settings.period)
+        spec = policy.spec
+        self._stillness = Stillness(spec.action_names, spec.state_names, joints)
+        self._commitments = Commitments(spec, settings.period)
         self._end: Verdict | None = None
         self._ended = threading.Event()
         self._begun = monotonic()
@@ -131,7 +131,7 @@ class Task:
     def _plan(self) -> Verdict | None:
         if self._seen == self._gatherer.newest_stamp() and self._blind_since is None:
             # Nothing new to see, unless the cameras have stopped.
-            self._gatherer.observe(self.instruction, self._now())
+            self._gatherer.check(self._now())
             return None
         observation = self._gatherer.observe(self.instruction, self._now())
         self._planned = self._monotonic()
@@ -151,8 +151,8 @@ class Task:
     def _judge(self, plan: Plan, observation: Observation) -> Verdict | None:
         if plan.progress >= self._settings.progress_threshold:
             return Verdict(Outcome.SUCCEEDED, f"the policy's progress is {plan.progress:.2f}")
-        asked = plan.values[:, self._columns] - observation.state[self._states]
-        if np.abs(asked).max(initial=0.0) >= self._settings.rest_distance:
+        asked = self._stillness.measure(plan.values, observation.state)
+        if asked >= self._settings.rest_distance:
             self._resting_since = None
             return None
         now = self._monotonic()
