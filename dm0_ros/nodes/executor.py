@@ -21,7 +21,7 @@ from dm0_ros.control import Chunk, Executor, State, Status
 from dm0_ros.errors import PlanError, RobotError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
-from dm0_ros.nodes.messages import message_from_status, plan_from_chunk
+from dm0_ros.nodes.messages import message_from_status, read_chunk
 from dm0_ros.nodes.overrides import declare_overrides, read_robot, read_seam
 from dm0_ros.nodes.pacing import Pacer, SteadyClock
 from dm0_ros.nodes.parameters import declare
@@ -214,16 +214,8 @@ class ExecutorNode(LifecycleNode):
         if obstacle := self._supervision.obstacle():
             raise PlanError(f"plan {message.sequence}: {obstacle}")
         self._supervision.note_plan(message)
-        plan = plan_from_chunk(message)
-        return Chunk(
-            start=plan.start,
-            step=plan.step,
-            space=plan.space,
-            names=plan.names,
-            values=plan.values[: self._rows],
-            sequence=message.sequence,
-            epoch=message.epoch,
-        )
+        chunk = read_chunk(message)
+        return replace(chunk, values=chunk.values[: self._rows])
 
     def _scale(self, speed: float) -> None:
         with self._lock:

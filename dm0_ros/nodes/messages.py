@@ -5,11 +5,12 @@ import array
 
 import numpy as np
 
-from dm0_ros.control import Status
+from dm0_ros.control import Chunk, Status
 from dm0_ros.errors import PlanError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.stamps import to_duration, to_seconds, to_time
 from dm0_ros.policy.protocol import Latency, Plan
+from dm0_ros.robots.poses import write_quaternions
 from dm0_ros.robots.spec import Space
 
 _SPACES = {
@@ -20,17 +21,22 @@ _SPACES = {
 
 
 def chunk_from_plan(plan: Plan) -> ActionChunk:
-    """The message of a plan. Header, sequence, epoch, instruction and policy are the caller's."""
-    rows, _ = plan.values.shape
+    """The message of a plan. Header, sequence, epoch, instruction and policy are the caller's.
+
+    Poses are sent with quaternions, whatever angles the policy gives.
+    """
+    names, values = plan.names, plan.values
+    if plan.space is Space.EEF_POSE:
+        names, values = write_quaternions(names, values)
     message = ActionChunk(
         start=to_time(plan.start),
         step=to_duration(plan.step),
         space=_SPACES[plan.space],
-        names=list(plan.names),
-        rows=rows,
+        names=list(names),
+        rows=len(values),
         progress=float(plan.progress),
     )
-    message.values = array.array("d", np.ascontiguousarray(plan.values, np.float64).tobytes())
+    message.values = array.array("d", np.ascontiguousarray(values, np.float64).tobytes())
     latency = plan.latency
     message.latency_ms = [latency.preprocessing, latency.prefix, latency.reasoning, latency.flow]
     return message
@@ -61,6 +67,20 @@ def plan_from_chunk(message: ActionChunk) -> Plan:
         values=np.array(message.values, np.float64).reshape(shape),
         progress=message.progress,
         latency=Latency(*map(float, message.latency_ms)),
+    )
+
+
+def read_chunk(message: ActionChunk) -> Chunk:
+    """What the executor needs of a message; for errors see `plan_from_chunk`."""
+    plan = plan_from_chunk(message)
+    return Chunk(
+        start=plan.start,
+        step=plan.step,
+        space=plan.space,
+        names=plan.names,
+        values=plan.values,
+        sequence=message.sequence,
+        epoch=message.epoch,
     )
 
 

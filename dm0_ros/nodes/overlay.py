@@ -15,14 +15,14 @@ from visualization_msgs.msg import Marker, MarkerArray
 from dm0_ros.errors import ObservationError, PlanError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.lifecycle import run_node
-from dm0_ros.nodes.messages import plan_from_chunk
+from dm0_ros.nodes.messages import plan_from_chunk, read_chunk
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import image_from_picture, picture_from_compressed, picture_from_image
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_duration, to_seconds
+from dm0_ros.nodes.tool_path import ToolPath
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.robots.cameras import Projection
-from dm0_ros.robots.kinematics import Chain, load_urdf
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.scaffold.drawing import draw_caption, draw_path, enlarge, horizon_colours
 
@@ -46,8 +46,7 @@ class OverlayNode(Node):
         )
         self._period = 1.0 / rate
         self._spec = load_robot(robot)
-        urdf, arm = load_urdf(self._spec), self._spec.end_effectors[0]
-        self._chain = Chain(urdf, arm.base, arm.tool)
+        self._tool = ToolPath(self._spec)
         self._chunk: ActionChunk | None = None
         self._path = np.empty((0, 3))
         self._plan: Plan | None = None
@@ -81,20 +80,12 @@ class OverlayNode(Node):
     def _take_chunk(self, message: ActionChunk) -> None:
         try:
             plan = plan_from_chunk(message)
-            path = self._find_path(plan)
+            path = self._tool.find(read_chunk(message))
         except PlanError as error:
             self.get_logger().warning(f"not drawn: {error}", throttle_duration_sec=5.0)
             return
         self._chunk, self._plan, self._path = message, plan, path
         self._markers.publish(MarkerArray(markers=[self._make_marker(message, plan, path)]))
-
-    def _find_path(self, plan: Plan) -> np.ndarray:
-        """Where the tool will be at every row: (H, 3), m, in the arm's base."""
-        missing = [name for name in self._chain.joint_names if name not in plan.names]
-        if missing:
-            raise PlanError(f"the plan has no column {', '.join(missing)}")
-        rows = (dict(zip(plan.names, row, strict=True)) for row in plan.values)
-        return np.stack([self._chain.pose(row)[:3, 3] for row in rows])
 
     def _make_marker(self, message: ActionChunk, plan: Plan, path: np.ndarray) -> Marker:
         marker = Marker(ns="plan", id=0, type=Marker.LINE_STRIP, action=Marker.ADD)

@@ -92,10 +92,10 @@ class PolicyNode(LifecycleNode):
                 f"the checkpoint was not ready within {limit:g} s; raise load_timeout"
             ) from error
         spec = self._policy.spec
-        if spec.space is not Space.JOINT_POSITION:
+        if spec.space is Space.BASE_TWIST:
             raise Dm0Error(
-                f"{spec.name} plans in {spec.space.value}; only joint_position can be executed so "
-                "far: choose a checkpoint of a joint layout"
+                f"{spec.name} plans in {spec.space.value}, which the executor cannot follow: "
+                "choose a checkpoint of a layout of joints or poses"
             )
         self._gatherer = Gatherer(spec, self._robot)
         self._diagnostics = PolicyDiagnostics(spec.name)

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dm0_ros.policy.normalisation import Normalisation, NormStats
+from dm0_ros.robots.poses import find_angles
 from dm0_ros.robots.spec import Layout, Space
-
-# Columns of a pose layout that are angles without limits; joints have limits and never wrap.
-_POSE_ANGLES = ("roll", "pitch", "yaw")
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,16 @@ def to_differences(rows: np.ndarray, state: np.ndarray, layout: Layout) -> np.nd
 
 
 def from_differences(differences: np.ndarray, state: np.ndarray, layout: Layout) -> np.ndarray:
-    """The inverse of `to_differences`; pose angles may leave [-pi, pi) and mean the same."""
+    """The inverse of `to_differences`.
+
+    Pose angles may leave [-pi, pi) and mean the same; from row to row they never leap by a turn,
+    so that whoever looks between rows finds what is between them.
+    """
     _check_columns(differences, state, layout)
-    return np.asarray(differences, np.float64) + _reference(state, layout)
+    rows = np.asarray(differences, np.float64) + _reference(state, layout)
+    angles = _pose_angles(layout)
+    rows[..., angles] = np.unwrap(rows[..., angles], axis=-2)
+    return rows
 
 
 def encode_actions(
@@ -98,9 +103,10 @@ def _reference(state: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _pose_angles(layout: Layout) -> np.ndarray:
+    """Angles of a pose have no limits; joints do, and never wrap."""
     if layout.space is not Space.EEF_POSE:
         return np.zeros(len(layout.columns), dtype=bool)
-    return np.isin(layout.columns, _POSE_ANGLES)
+    return find_angles(layout.columns)
 
 
 def _check_columns(rows: np.ndarray, state: np.ndarray, layout: Layout) -> None:

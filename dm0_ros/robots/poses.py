@@ -25,9 +25,35 @@ def shorten_name(name: str, arms: Sequence[str]) -> str:
     return name
 
 
+def find_prefixes(names: Sequence[str]) -> list[str]:
+    """The prefix of each arm whose pose is among the columns: empty, or ``<arm>_``."""
+    return [name[:-1] for name in names if name == "x" or name.endswith("_x")]
+
+
 def find_angles(names: Sequence[str]) -> np.ndarray:
     """Which columns (D,) are angles of poses, with or without an arm's prefix."""
     return np.array([name.rpartition("_")[2] in EULER for name in names], dtype=bool)
+
+
+def write_quaternions(
+    names: Sequence[str], values: np.ndarray
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Columns (H, D) with quaternions where they had angles, as plans of poses are sent.
+
+    Angles that are continuous from row to row become quaternions that are.
+    """
+    names, values = list(names), np.asarray(values)
+    for prefix in find_prefixes(names):
+        roll, *others = (names.index(prefix + term) for term in EULER)
+        turns = quaternions_from_euler(values[:, [roll, *others]])
+        # quaternions stand where roll stood
+        order = [index for index in range(len(names)) if index not in others]
+        at = order.index(roll)
+        left, right = order[:at], order[at + 1 :]
+        values = np.hstack([values[:, left], turns, values[:, right]])
+        written = [prefix + term for term in QUATERNION]
+        names = [*(names[i] for i in left), *written, *(names[i] for i in right)]
+    return tuple(names), values
 
 
 def quaternions_from_euler(angles: np.ndarray) -> np.ndarray:
