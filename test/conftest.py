@@ -36,7 +36,7 @@ SETTINGS = {
 }
 
 
-def write_checkpoint(folder, progress=False):
+def write_checkpoint(folder, progress=False, **settings):
     # Imported here: tests that need no network must not pay for torch, nor fail without it.
     import torch
 
@@ -66,9 +66,12 @@ def write_checkpoint(folder, progress=False):
         torch.nn.init.zeros_(model.model.progress_out_proj.weight)
         torch.nn.init.constant_(model.model.progress_out_proj.bias, 0.4)
     model.save_pretrained(folder)
-    (folder / "policy.yaml").write_text(yaml.safe_dump(SETTINGS))
-    columns = load_robot("franka").layout("joint").columns
-    random = np.random.default_rng(0).normal(scale=0.1, size=(100, len(columns)))
+    settings = SETTINGS | settings
+    (folder / "policy.yaml").write_text(yaml.safe_dump(settings))
+    columns = load_robot(settings["robots"][0]).layout(settings["layout"]).columns
+    # the noise of an untrained network's rows: rad, or metres of a pose
+    scale = 0.1 if settings["layout"] == "joint" else 0.003
+    random = np.random.default_rng(0).normal(scale=scale, size=(100, len(columns)))
     save_stats(compute_stats(random, random, width=12), folder)
     write_tokenizer(folder)
     return folder
@@ -78,6 +81,12 @@ def write_checkpoint(folder, progress=False):
 def tiny_checkpoint(tmp_path):
     """A checkpoint folder for the Franka: DM0 at toy size, random weights, two cameras."""
     return write_checkpoint(tmp_path / "tiny")
+
+
+@pytest.fixture
+def tiny_pose_checkpoint(tmp_path):
+    """The same for a layout of poses, as nearly all public checkpoints have, and a UR5 too."""
+    return write_checkpoint(tmp_path / "poses", layout="pose", robots=["franka", "ur5"])
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dm0_ros.policy.actions import (
     clip_columns,
     decode_actions,
     encode_actions,
+    from_differences,
     settle_grippers,
     to_differences,
 )
@@ -73,6 +74,24 @@ def test_pose_angles_go_the_short_way_round(state, step):
     row[0, 3:6] = (row[0, 3:6] + math.pi) % math.tau - math.pi  # as a driver would report it
     differences = to_differences(row, pose, layout)
     np.testing.assert_allclose(differences[0, :6], step, atol=1e-9)
+
+
+@given(
+    start=st.floats(-math.pi, math.pi),
+    rates=st.lists(st.floats(-3.0, 3.0), min_size=3, max_size=3),
+)
+def test_a_plan_of_poses_never_leaps_by_a_turn(start, rates):
+    """Whoever looks between two rows must find what is between them, on either side of pi."""
+    layout = load_robot("ur5").layout("pose")
+    state = np.full(7, start)
+    true = state + np.outer(np.arange(40) / 5, [0, 0, 0, *rates, 0])
+    reported = true.copy()
+    reported[:, 3:6] = (true[:, 3:6] + math.pi) % math.tau - math.pi
+    plan = from_differences(to_differences(reported, state, layout), state, layout)
+    plan[:, 6] = true[:, 6]  # the gripper is no difference
+    np.testing.assert_allclose(plan - plan[0], true - true[0], atol=1e-9)
+    found, wanted = np.exp(1j * plan[0, 3:6]), np.exp(1j * true[0, 3:6])
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
 
 
 def test_joints_do_not_wrap():

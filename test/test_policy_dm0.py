@@ -225,3 +225,19 @@ def test_a_guided_plan_keeps_what_is_committed(tiny_checkpoint):
     assert np.abs(kept[2:] - rows[2:]).max() > 1e-3
     plain.infer(first)
     assert np.abs(plain.infer(later).values[:2] - rows[:2]).max() > 1e-3
+
+
+def test_a_plan_of_poses_goes_on_where_roll_wraps(tiny_pose_checkpoint):
+    """A UR5's tool points down, so the roll that is measured jumps between pi and -pi."""
+    robot, options = load_robot("ur5"), EngineOptions(guidance=Guidance.PREFIX)
+    policy = load_policy(tiny_pose_checkpoint, robot, options=options)
+    assert policy.spec.space is Space.EEF_POSE
+    assert policy.spec.action_names == robot.layout("pose").columns
+    state = np.array([-0.4, 0.1, 0.3, math.pi - 1e-4, 0.0, 1.5, 0.02])
+    rows = policy.infer(observe(state=state)).values
+    assert np.abs(rows - state)[:, :6].max() < 0.1
+    wrapped = state - [0, 0, 0, math.tau, 0, 0, 0]
+    prefix = Prefix(rows, delay=2, executed=3)
+    kept = policy.infer(observe(seed=1, state=wrapped), prefix).values
+    np.testing.assert_allclose(kept[:2, 3] + math.tau, rows[:2, 3], atol=1e-4)
+    np.testing.assert_allclose(np.delete(kept, 3, 1)[:2], np.delete(rows, 3, 1)[:2], atol=1e-4)
