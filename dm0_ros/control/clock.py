@@ -3,7 +3,9 @@
 
 Its *own time* passes as the caller's does, but in no tick by more than the longest step, and never
 back: set-points are smooth in it whatever the scheduler or the clock does. *Plan time* is what
-plans are followed by: it passes as own time does, or slower where the robot's speed is scaled.
+plans are followed by: it passes as own time does, or slower where the robot's speed is scaled, and
+not at all while the robot rests. So row 0 of a plan that was observed at rest is due when the next
+motion begins, however long the plan took to come.
 """
 
 from bisect import bisect_right
@@ -100,6 +102,7 @@ class Clock:
         self.time = 0.0  # s of own time
         self.step = 0.0  # s of own time that the last tick took
         self.pace = Pace(0.0, 0.0, 1.0, 1.0, 0.0)
+        self._resting = True  # as of the last tick
         self.forget()
 
     def forget(self) -> None:
@@ -112,19 +115,27 @@ class Clock:
         """Plan time now."""
         return self.pace.at(self.time)[0]
 
-    def advance(self, elapsed: float, now: float) -> None:
-        """Go on by what passed since the last tick (s); negative where the clock was set back."""
+    def advance(self, elapsed: float, now: float, resting: bool) -> None:
+        """Go on by what passed since the last tick (s); negative where the clock was set back.
+
+        While the robot is ``resting``, own time passes and plan time stands.
+        """
+        due = self.due
         self.step = min(elapsed, self._longest)
         if elapsed < 0:
             self.forget()
             self.step = self._period
         self.time += self.step
+        self._resting = resting
+        if resting:
+            self.pace = Pace(self.time, due, self.pace.after, self.pace.after, 0.0)
         self._note(now, self.due)
 
     def plan_time(self, stamp: float, now: float) -> float:
         """Plan time that belongs to a ``stamp`` of the caller's time, who says that it is ``now``.
 
-        Time in which nothing was commanded, because no tick came, is not counted.
+        Time in which nothing was commanded, because no tick came, is not counted, nor is what was
+        before the first tick that is remembered.
         """
         if not self._stamps:
             self._note(now, self.due)
@@ -134,15 +145,20 @@ class Clock:
             moved = min(passed, self._longest)
             if stamp > now or passed <= 0:
                 return dues[-1] + rate * (moved + stamp - now)
+            if self._resting:
+                return dues[-1]
             return dues[-1] + rate * moved * (stamp - stamps[-1]) / passed
         index = bisect_right(stamps, stamp)
         if index == 0:
-            return dues[0] + stamp - stamps[0]
+            return dues[0]
         share = (stamp - stamps[index - 1]) / (stamps[index] - stamps[index - 1])
         return dues[index - 1] + share * (dues[index] - dues[index - 1])
 
     def _note(self, now: float, due: float) -> None:
         if self._stamps and now <= self._stamps[-1]:
+            return
+        if self._dues[-2:] == [due, due]:
+            self._stamps[-1] = now  # of a rest, the begin and the end are enough
             return
         self._stamps.append(now)
         self._dues.append(due)

@@ -77,6 +77,12 @@ class Grippers:
         """Whether nothing moves."""
         return not self.velocities.any()
 
+    def played(self, due: float) -> bool:
+        """Whether at plan time ``due`` no row is left to come."""
+        if self._next:
+            return False
+        return self._plan is None or due + self._lead >= self._plan.end
+
     def wanted(self, due: float) -> np.ndarray:
         """Openings (G,) that the plans ask for at a plan time, the present ones where none."""
         plan = self._next[1] if self._next and due >= self._next[0] else self._plan

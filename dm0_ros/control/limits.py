@@ -91,13 +91,13 @@ class Limits:
         return clamped, (clamped != values).any(0)
 
     def check_first(self, first: np.ndarray, measured: np.ndarray) -> None:
-        """Refuse a plan whose row that is due now, (D,), is far from the measured state, (D,)."""
+        """Refuse a plan whose first row, (D,), is far from where the robot was measured, (D,)."""
         distance = np.abs(first - measured)
         excess = distance / self.first_distance
         worst = int(np.argmax(excess))
         if excess[worst] > 1:
             raise PlanError(
-                f"{self.names[worst]}: the plan wants {first[worst]:.3f} now, which is "
+                f"{self.names[worst]}: the plan begins at {first[worst]:.3f}, which is "
                 f"{distance[worst]:.3f} rad from the measured {measured[worst]:.3f}; the limit "
                 f"(max_first_distance) is {self.first_distance[worst]:.3f} rad"
             )

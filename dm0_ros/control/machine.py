@@ -104,8 +104,8 @@ class Executor:
         Measured ones while nothing is commanded. Raises `PlanError`, without counting it.
         """
         self._check_turn(chunk)
-        present, clock = self._tracker.present(self._intake.measured(chunk, now)), self._tracker.clock
-        return present, clock.due - self._intake.plan_time(chunk.start, now)
+        present = self._tracker.present(self._intake.measured(chunk, now))
+        return present, self._tracker.clock.due - self._intake.plan_time(chunk.start, now)
 
     def adopt(self, draft: Draft, now: float) -> None:
         """Follow a draft that is designed; a new one where it came too late.

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest measured position of each joint, with its age."""
+"""Where each joint was measured, last and lately."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dm0_ros.errors import ObservationError
+
+_KEPT = 10_000  # messages that are remembered: 10 s at 1 kHz
 
 
 class Measurement:
@@ -26,6 +29,8 @@ class Measurement:
         self._seen: set[str] = set()
         self._oldest = -math.inf  # s: the least of the stamps
         self._broken = False  # whether a value is not finite
+        self._times: list[float] = []  # s, rising
+        self._past: list[np.ndarray] = []  # (D,) each, at those times
 
     def update(self, positions: Mapping[str, float], stamp: float, now: float) -> str:
         """Take in some joints; returns a sentence about one that is not finite, or ''.
@@ -44,7 +49,15 @@ class Measurement:
                     broken = f"joint_states says {value} for {name}"
         self._oldest = float(self._stamps.min())
         self._broken = not np.isfinite(self._positions).all()
+        if not self._broken:
+            self._remember(min(stamp, now))
         return broken
+
+    def nearest(self, stamp: float) -> np.ndarray:
+        """Positions (D,) measured nearest to ``stamp`` (s); only after a `read` that succeeded."""
+        after = bisect_right(self._times, stamp)
+        candidates = range(max(0, after - 1), min(after + 1, len(self._times)))
+        return self._past[min(candidates, key=lambda index: abs(self._times[index] - stamp))]
 
     def read(self, now: float) -> np.ndarray:
         """Positions (D,) in the order of names.
@@ -63,6 +76,16 @@ class Measurement:
             index = int(np.argmin(np.isfinite(self._positions)))
             value = self._positions[index]
             raise ObservationError(f"joint_states says {value} for {self._names[index]}")
+
+    def _remember(self, stamp: float) -> None:
+        """Keep the newest positions; a message that is older than one before it adds to that."""
+        if self._times and stamp <= self._times[-1]:
+            self._past[-1] = self._positions.copy()
+            return
+        self._times.append(stamp)
+        self._past.append(self._positions.copy())
+        if len(self._times) > 2 * _KEPT:
+            del self._times[:_KEPT], self._past[:_KEPT]
 
     def _explain(self, name: str, age: float) -> str:
         if not self._seen:

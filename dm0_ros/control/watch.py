@@ -51,6 +51,10 @@ class Watch:
         """See `Measurement.read`."""
         return self._measurement.read(now)
 
+    def seen(self, stamp: float) -> np.ndarray:
+        """See `Measurement.nearest`."""
+        return self._measurement.nearest(stamp)
+
     def missing(self, now: float) -> str:
         """Why joint states cannot be used, or ''; patient after ticks that were missed."""
         try:
