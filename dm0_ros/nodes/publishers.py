@@ -6,13 +6,13 @@ from rclpy.subscription import Subscription
 
 
 def find_rivals(node: Node, subscription: Subscription) -> str:
-    """A sentence that names all publishers of a subscription's topic, or '' for one or none.
-
-    A process that was killed is counted until its DDS lease ends, 20 s by default.
-    """
+    """A sentence that names all publishers of a subscription's topic, or '' for one or none."""
     topic = subscription.topic_name
     if node.count_publishers(topic) < 2:
         return ""
     found = node.get_publishers_info_by_topic(topic)
     names = ", ".join(sorted(f"{i.node_namespace.rstrip('/')}/{i.node_name}" for i in found))
-    return f"{topic} has {len(found)} publishers ({names}); end all but one"
+    return (
+        f"{topic} has {len(found)} publishers ({names}); end all but one (a process that was "
+        "killed counts until its DDS lease ends, 20 s by default)"
+    )

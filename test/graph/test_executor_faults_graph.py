@@ -6,7 +6,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from cell import HOME, LIMITS, NAMES, PERIOD, Cell, check_path, move, write_robot
+from cell import (
+    HOME,
+    LIMITS,
+    NAMES,
+    PERIOD,
+    Cell,
+    check_path,
+    move,
+    write_gentle_robot,
+    write_robot,
+)
 from diagnostic_msgs.msg import DiagnosticStatus
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
@@ -31,8 +41,9 @@ class Passenger(Cell):
         graph.node.destroy_publisher(self.plans)
 
 
-def test_a_policy_that_is_killed_leaves_the_arm_at_rest(graph):
-    cell = Passenger(graph)
+def test_a_policy_that_is_killed_leaves_the_arm_at_rest(graph, tmp_path):
+    robot, limits = write_gentle_robot(tmp_path)
+    cell = Passenger(graph, robot=robot)
     planner = start_planner(graph, 0, 5)
     cell.wait_state(ExecutorStatus.EXECUTING)
     cell.wait_commands(200)
@@ -45,7 +56,7 @@ def test_a_policy_that_is_killed_leaves_the_arm_at_rest(graph):
     assert "ran out and no newer one came" in cell.status[-1].reason
     assert not cell.status[-1].needs_reset
     cell.wait_commands(30)
-    check_path(cell.path)
+    check_path(cell.path, limits)
     np.testing.assert_array_equal(cell.path[-1], cell.path[-20])
 
 
@@ -61,6 +72,7 @@ def test_two_publishers_of_plans_move_nothing(graph):
     cell.wait_report(DiagnosticStatus.ERROR, words)
     cell.wait_state(ExecutorStatus.HOLD)
     assert words in cell.status[-1].reason
+    assert "a process that was killed counts until" in cell.status[-1].reason
     count = len(cell.commands)
     cell.wait_commands(100)
     np.testing.assert_array_equal(
@@ -74,19 +86,20 @@ def test_two_publishers_of_plans_move_nothing(graph):
     assert first.running()
 
 
-def test_a_flood_of_plans_stays_within_the_limits(graph):
-    cell = Passenger(graph)
+def test_a_flood_of_plans_stays_within_the_limits(graph, tmp_path):
+    robot, limits = write_gentle_robot(tmp_path)
+    cell = Passenger(graph, robot=robot)
     start_planner(graph, 0, 500)
     cell.wait_state(ExecutorStatus.EXECUTING)
     cell.wait_commands(300)
     assert cell.process.running()
     assert cell.status[-1].sequence > 100
-    check_path(cell.path)
+    check_path(cell.path, limits)
     cell.call("stop")
     cell.wait_state(ExecutorStatus.HOLD)
     cell.wait_commands(60)
     np.testing.assert_array_equal(cell.path[-1], cell.path[-10])
-    check_path(cell.path)
+    check_path(cell.path, limits)
 
 
 BAD_IN_MOTION = [
@@ -189,15 +202,16 @@ def test_scheduling_that_is_refused_is_said_and_done_without(graph):
     cell.wait_commands(20)
 
 
-def test_joint_states_that_stop_are_an_error_in_diagnostics(graph):
-    cell = Cell(graph)
-    cell.plan(move(rows=50))
-    cell.wait_commands(60)
+def test_joint_states_that_stop_are_an_error_in_diagnostics(graph, tmp_path):
+    robot, limits = write_gentle_robot(tmp_path)
+    cell = Cell(graph, robot=robot)
+    cell.plan(move(0.8, rows=30))
+    cell.wait_commands(120)
     cell.timer.cancel()
     cell.wait_state(ExecutorStatus.FAULT)
     cell.wait_report(DiagnosticStatus.ERROR, "FAULT: joint_states: fr3_joint1 is 0.")
     cell.wait_commands(60)
-    check_path(cell.path)
+    check_path(cell.path, limits)
     cell.timer.reset()
     cell.call("reset")
     cell.reports.clear()

@@ -7,46 +7,22 @@ import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray
+from instructing import Client
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.action import ActionClient
 from sensors import Sensors
 
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.messages import plan_from_chunk
 from dm0_ros.nodes.quality import COMMAND, STATUS
-from dm0_ros.nodes.stamps import read_clock, to_duration, to_seconds
+from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.robots.loading import load_robot
 
 SPEC = load_robot("franka")
 Result = ExecuteInstruction.Result
 # An untrained network would rest or not as chance has it.
 RESTLESS = "rest_distance:=0.0"
-
-
-class Client:
-    """Gives one instruction at a time, and remembers the feedback."""
-
-    def __init__(self, graph) -> None:
-        self._graph = graph
-        self._action = ActionClient(graph.node, ExecuteInstruction, "execute_instruction")
-        self.feedback = []
-
-    def send(self, instruction="touch the red block", time_limit=0.0):
-        """The goal handle, accepted or not."""
-        self._graph.wait(self._action.server_is_ready, "the action server")
-        goal = ExecuteInstruction.Goal(instruction=instruction)
-        goal.time_limit = to_duration(time_limit)
-        sent = self._action.send_goal_async(goal, lambda m: self.feedback.append(m.feedback))
-        self._graph.wait(sent.done, "an answer to a goal")
-        return sent.result()
-
-    def result(self, handle):
-        """Status and result of a goal."""
-        future = handle.get_result_async()
-        self._graph.wait(future.done, "a result")
-        return future.result().status, future.result().result
 
 
 @pytest.fixture
