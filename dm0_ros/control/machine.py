@@ -218,7 +218,7 @@ class Executor:
         if tracker.active and not halted:
             tracker.brake()
         if not tracker.active or tracker.still:
-            tracker.release()
+            self._release()
             self._enter(State.IDLE, reason)
             return
         self._idle_when_still = True
@@ -278,8 +278,12 @@ class Executor:
             self._enter(State.HOLD, f"at the first row of plan {self._sequence}; plan again")
         elif self.state is State.STARVED and tracker.still:
             if self._idle_when_still:
-                tracker.release()
+                self._release()
             self._enter(State.HOLD if tracker.active else State.IDLE, self.reason)
+
+    def _release(self) -> None:
+        self._tracker.release()
+        self._watch.release()
 
     def _halt(self, state: State, reason: str) -> None:
         """Brake, and let nothing but a reset end it."""

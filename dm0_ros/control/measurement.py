@@ -27,7 +27,7 @@ class Measurement:
         self._positions = np.full(len(self._names), math.nan)
         self._stamps = np.full(len(self._names), -math.inf)
         self._seen: set[str] = set()
-        self._oldest = -math.inf  # s: the least of the stamps
+        self.oldest = -math.inf  # s: the least of the stamps
         self._broken = False  # whether a value is not finite
         self._times: list[float] = []  # s, rising
         self._past: list[np.ndarray] = []  # (D,) each, at those times
@@ -47,7 +47,7 @@ class Measurement:
                 self._stamps[index] = min(stamp, now)
                 if not math.isfinite(value):
                     broken = f"joint_states says {value} for {name}"
-        self._oldest = float(self._stamps.min())
+        self.oldest = float(self._stamps.min())
         self._broken = not np.isfinite(self._positions).all()
         if not self._broken:
             self._remember(min(stamp, now))
@@ -69,9 +69,9 @@ class Measurement:
 
     def check(self, now: float) -> None:
         """Raise what `read` would; for those who ask at every tick."""
-        if now - self._oldest > self._timeout:
+        if now - self.oldest > self._timeout:
             name = self._names[int(np.argmin(self._stamps))]
-            raise ObservationError(self._explain(name, now - self._oldest))
+            raise ObservationError(self._explain(name, now - self.oldest))
         if self._broken:
             index = int(np.argmin(np.isfinite(self._positions)))
             value = self._positions[index]

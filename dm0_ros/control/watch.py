@@ -25,6 +25,7 @@ class Watch:
         self._measurement = Measurement(names, settings.state_timeout)
         self._last_tick: float | None = None
         self._lenient_until = -math.inf  # s: joint states may wait unread after missed ticks
+        self._still_since = -math.inf  # s: what was measured before is not where the arm is
 
     def begin(self, now: float) -> None:
         """Count from ``now``, or a clock set back before the first tick went unnoticed."""
@@ -40,6 +41,7 @@ class Watch:
             self._lenient_until = now + min(elapsed, self._settings.state_timeout)
         if elapsed < -_CLOCK_STEP:
             self._measurement.forget()
+            self._still_since = -math.inf
             return elapsed
         return max(0.0, elapsed)
 
@@ -47,9 +49,17 @@ class Watch:
         """See `Measurement.update`; a ``stamp`` of 0 says that the driver does not know."""
         return self._measurement.update(positions, stamp if stamp else now, now)
 
+    def release(self) -> None:
+        """From this tick on nothing is commanded: where that left the arm, is to be measured."""
+        if self._last_tick is not None:
+            self._still_since = self._last_tick
+
     def measured(self, now: float) -> np.ndarray:
-        """See `Measurement.read`."""
-        return self._measurement.read(now)
+        """See `Measurement.read`. Also asks that the arm had come to rest by then."""
+        positions = self._measurement.read(now)
+        if self._measurement.oldest < self._still_since:
+            raise ObservationError("no joint_states since the arm came to rest")
+        return positions
 
     def seen(self, stamp: float) -> np.ndarray:
         """See `Measurement.nearest`."""
