@@ -202,7 +202,7 @@ def test_a_plan_that_begins_far_from_what_was_measured_is_refused(far, joint, ag
 def test_columns_in_the_wrong_order_are_refused():
     rig = Rig()
     rig.run(0.1)
-    with pytest.raises(PlanError, match="the plan begins at .* rad from the measured"):
+    with pytest.raises(PlanError, match=r"the plan begins at .* rad from the measured"):
         rig.plan(np.roll(shifted(rig), 1, axis=1))
 
 
@@ -238,7 +238,7 @@ def test_after_a_release_it_waits_to_hear_where_the_arm_came_to_rest():
 def test_plan_time_stands_at_rest_and_remembers_only_its_begin_and_end():
     clock = Clock(0.1, 0.1)
     for index in range(20_000):
-        clock.advance(0.1, 0.1 * index, resting=10 <= index)
+        clock.advance(0.1, 0.1 * index, resting=index >= 10)
     assert clock.due == pytest.approx(1.0) and clock.time == pytest.approx(2000.0)
     assert len(clock._stamps) < 20
     for stamp in (0.95, 500.0, 1999.9, 1999.95):
