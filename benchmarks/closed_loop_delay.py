@@ -40,8 +40,6 @@ def parse(arguments=None):
     add("--period", type=float, default=0.2, help="least s between two observations")
     add("--time-limit", type=float, default=20.0, help="s of an episode")
     add("--lag", type=float, default=0.1, help="s, of the simulated servos: damping / stiffness")
-    add("--strict", action="store_true", help="begin plans at their observation also from rest")
-    add("--first-distance", type=float, default=0.0, help="max_first_distance, rad; 0: its own")
     add("--checkpoint", default="dm0-nano")
     add("--robot", default="franka")
     add("--json", type=Path, help="where to write the figures")
@@ -61,7 +59,7 @@ def main(arguments=None) -> dict:
             with options.episodes_file.open("a") as file:
                 file.write(json.dumps(episode) + "\n")
     names = ("checkpoint", "robot", "seed", "touches")
-    times = ("planning", "period", "time_limit", "lag", "strict", "first_distance")
+    times = ("planning", "period", "time_limit", "lag")
     settings = {name: getattr(options, name) for name in names + times}
     wanted = {key(options, *which) for which in list_runs(options)}
     chosen = [episode for episode in episodes if tuple(episode["key"]) in wanted]
@@ -92,8 +90,7 @@ def key(options, episode: int, delay: float, strategy: str) -> tuple:
     """What an episode depends on."""
     common = options.checkpoint, options.robot, options.seed, options.touches
     times = options.planning, options.period, options.time_limit, options.lag
-    how = options.strict, options.first_distance
-    return (*common, *times, *how, episode, delay, strategy)
+    return (*common, *times, episode, delay, strategy)
 
 
 def choose_tour(world: World, options, episode: int) -> list[Task]:
@@ -134,13 +131,7 @@ def run_missing(options, known: list[dict]):
             simulator.reset(int(scenes[episode]))
             strategy = STRATEGIES[name]
             timing = Timing(
-                options.planning,
-                delay,
-                options.period,
-                options.time_limit,
-                options.lag,
-                options.strict,
-                options.first_distance,
+                options.planning, delay, options.period, options.time_limit, options.lag
             )
             loop = Loop(policies[strategy.guidance], simulator, strategy, timing, tasks[episode])
             outcome = asdict(loop.run())

@@ -126,13 +126,15 @@ def record_plans(robot: RobotSpec, seed: int) -> Recorded:
     simulator = Simulator(robot)
     simulator.reset(seed)
     tasks = choose_tasks(simulator.world, len(simulator.world.objects), seed)
-    timing = Timing(0.1, 0.1, 0.4, limit=20.0, lag=0.1, strict=False)
+    timing = Timing(0.1, 0.1, 0.4, limit=20.0, lag=0.1)
     policy = load_policy("dm0-nano", robot)
     loop = Loop(policy, simulator, STRATEGIES["blend"], timing, tasks)
     loop.run()
     simulator.close()
     columns = [policy.spec.action_names.index(name) for name in robot.joint_names]
     plans = [Rows(plan.start, plan.step, plan.values[:, columns]) for plan in loop.plans]
+    # The arm rested until the first plan came.
+    plans[0] = replace(plans[0], start=plans[0].start + timing.planning + timing.delay)
     begin = plans[0].start
     return Recorded(
         tuple(replace(plan, start=plan.start - begin) for plan in plans), RECORDED_ROWS

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dm0_ros.errors import InstructionError, PlanError
+from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Plan, PolicySpec
 from dm0_ros.policy.task import Outcome, Task, TaskSettings
@@ -20,6 +21,7 @@ SPEC = PolicySpec("test", ("high",), NAMES, NAMES, Space.JOINT_POSITION, 3, 0.1)
 SETTINGS = TaskSettings(
     period=0.2,
     time_limit=20.0,
+    latency=0.0,
     observation_timeout=1.0,
     progress_threshold=0.9,
     rest_time=1.5,
@@ -64,12 +66,17 @@ class Bench:
             "touch it",
             dataclasses.replace(SETTINGS, **changes),
             frozenset(ROBOT.joint_names),
-            publish=self.plans.append,
+            publish=self.publish,
+            look=lambda: Execution(0, 0, True),
             now=lambda: self.time,
             find_fault=lambda: self.fault,
             monotonic=lambda: self.time,
         )
         self.see()
+
+    def publish(self, plan):
+        self.plans.append(plan)
+        return len(self.plans)
 
     def see(self):
         self.gatherer.add_picture("high", self.time, lambda: np.zeros((2, 2, 3), np.uint8))

@@ -13,7 +13,7 @@ import numpy as np
 from dm0_ros.control import Chunk, Executor, State, make_seam
 from dm0_ros.errors import PlanError
 from dm0_ros.model.guidance import Guidance
-from dm0_ros.policy.commitment import Commitments
+from dm0_ros.policy.commitment import Commitments, Execution
 from dm0_ros.policy.protocol import Observation, Plan, Policy
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.sim.simulator import Simulator
@@ -57,8 +57,6 @@ class Timing:
     period: float  # least time between two observations
     limit: float  # of an episode
     lag: float  # of the simulated servos, which the executor is told as its actuation latency
-    strict: bool  # plans for a resting arm begin at their observation, too, not when they come
-    first_distance: float = 0.0  # rad, in place of the robot's max_first_distance; 0: that
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,12 @@ class Loop:
         """The simulator has been reset; it holds the scene."""
         self._policy, self._simulator, self._tasks = policy, simulator, tasks
         self._strategy, self._timing = strategy, timing
-        robot = _tell(simulator.spec, timing)
+        robot = _tell(simulator.spec, strategy, timing)
         seam = make_seam(strategy.seam, robot.executor.blend_time, strategy.rows)
         self._executor = Executor(robot, seam)
-        self._commitments = Commitments(policy.spec, timing.period)
+        self._commitments = Commitments(policy.spec, timing.period, timing.lag)
         self._coming: tuple[float, Plan] | None = None
         self._stage = 0  # instructions that were followed
-        self._rested = True  # when the plan that is coming was begun
         self._next = 0.0  # s: no observation before this
         self.plans: list[Plan] = []
         self._seam = 0.0
@@ -144,10 +141,10 @@ class Loop:
         if self._stage != len(simulator.touches):
             # As the policy node does for an instruction: nothing said before is kept.
             self._stage = len(simulator.touches)
-            self._commitments = Commitments(spec, self._timing.period)
-        prefix = self._commitments.commit(now) if spec.needs_prefix else None
+            timing = self._timing
+            self._commitments = Commitments(spec, timing.period, timing.lag)
+        prefix = self._commitments.commit(now, self._look(now)) if spec.needs_prefix else None
         plan = self._policy.infer(observation, prefix)
-        self._rested = self._executor.state is not State.EXECUTING
         self._coming = now + self._timing.planning + self._timing.delay, plan
         self._next = now + self._timing.period
 
@@ -155,12 +152,9 @@ class Loop:
         if self._coming is None or now < self._coming[0] - 1e-9:
             return
         (_, plan), self._coming = self._coming, None
-        delay = now - plan.start
-        if self._rested and not self._timing.strict:
-            plan = replace(plan, start=now)  # nothing moved meanwhile: its first row is due
-        self._commitments.note(plan, delay)
         self.plans.append(plan)
         number = len(self.plans)
+        self._commitments.note(plan, number, now, self._look(now))
         chunk = Chunk(plan.start, plan.step, plan.space, plan.names, plan.values, number, 0)
         moving = self._executor.state is State.EXECUTING
         try:
@@ -169,6 +163,11 @@ class Loop:
             return  # the executor counts it
         if moving:
             self._seam = max(self._seam, self._executor.status(now).seam)
+
+    def _look(self, now: float) -> Execution:
+        status = self._executor.status(now)
+        resting = status.state in (State.IDLE, State.HOLD)
+        return Execution(status.sequence, status.dropped, resting)
 
     def _judge(self, dt: float) -> Outcome:
         path = np.array(self._commands).reshape(-1, len(self._simulator.spec.joints))
@@ -197,13 +196,16 @@ class Loop:
         )
 
 
-def _tell(robot: RobotSpec, timing: Timing) -> RobotSpec:
-    """The robot with its servos' lag; its deadmen, which judge computers, are off."""
+def _tell(robot: RobotSpec, strategy: Strategy, timing: Timing) -> RobotSpec:
+    """The robot with its servos' lag; its deadmen, which judge computers, are off.
+
+    Those that stop and go need no lag, and observe as soon as the command is at rest.
+    """
+    lag = 0.0 if strategy.waits else timing.lag
     settings = replace(
         robot.executor,
-        max_first_distance=timing.first_distance or robot.executor.max_first_distance,
-        actuation_latency=timing.lag,
-        gripper_latency=timing.lag,
+        actuation_latency=lag,
+        gripper_latency=lag,
         state_timeout=timing.limit,
         plan_timeout=0.0,
     )

@@ -25,6 +25,7 @@ from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_seconds
+from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
 from dm0_ros.policy.registry import load_policy
@@ -211,10 +212,12 @@ class PolicyNode(LifecycleNode):
         return read_clock(self.get_clock())
 
     def _make_task(self, instruction: str, time_limit: float) -> Task:
+        robot = self._robot.executor
         names = ("period", "observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
             time_limit=time_limit or self._value("time_limit"),
             rest_distance=self._value("rest_distance"),
+            latency=robot.observation_latency + robot.actuation_latency,
             **{name: self._value(name) for name in names},
         )
         return Task(
@@ -224,6 +227,7 @@ class PolicyNode(LifecycleNode):
             settings,
             frozenset(self._robot.joint_names),
             publish=partial(self._publish, instruction),
+            look=self._look,
             now=self._now,
             find_fault=self._find_fault,
         )
@@ -231,7 +235,12 @@ class PolicyNode(LifecycleNode):
     def _run(self, task: Task) -> Verdict:
         return self._worker.submit(task.run).result()
 
-    def _publish(self, instruction: str, plan: Plan) -> None:
+    def _look(self) -> Execution:
+        status = self._status
+        resting = status.state in (ExecutorStatus.IDLE, ExecutorStatus.HOLD)
+        return Execution(status.sequence, status.dropped, resting)
+
+    def _publish(self, instruction: str, plan: Plan) -> int:
         message = chunk_from_plan(plan)
         message.header.stamp = self.get_clock().now().to_msg()
         message.header.frame_id = self._robot.end_effectors[0].base
@@ -241,6 +250,7 @@ class PolicyNode(LifecycleNode):
         message.instruction, message.policy = instruction, self._policy.spec.name
         self._chunks.publish(message)
         self._diagnostics.add(plan.latency)
+        return self._sequence
 
     def _tell_health(self) -> None:
         task = self._server.task

@@ -11,7 +11,7 @@ from enum import Enum
 import numpy as np
 
 from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
-from dm0_ros.policy.commitment import Commitments
+from dm0_ros.policy.commitment import Commitments, Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Observation, Plan, Policy
 from dm0_ros.policy.stillness import Stillness
@@ -43,6 +43,7 @@ class TaskSettings:
 
     period: float  # least time between two plans
     time_limit: float
+    latency: float  # from a command to what a picture of it shows
     observation_timeout: float  # how long observations may be unusable
     progress_threshold: float  # a task whose progress gets there has succeeded
     rest_time: float  # for so long plans must ask for no motion
@@ -52,7 +53,8 @@ class TaskSettings:
 class Task:
     """Pursues one instruction in the caller's thread. Its counters may be read from any thread.
 
-    ``publish`` gets every plan; ``now`` is the clock of stamps; ``find_fault`` returns why the
+    ``publish`` gets every plan and gives its sequence; ``look`` says what the executor did with
+    them; ``now`` is the clock of stamps; ``find_fault`` returns why the
     robot cannot move, or an empty text; ``joints`` are the arm's, by which rest is judged.
     """
 
@@ -63,17 +65,19 @@ class Task:
         instruction: str,
         settings: TaskSettings,
         joints: frozenset[str],
-        publish: Callable[[Plan], None],
+        publish: Callable[[Plan], int],
+        look: Callable[[], Execution],
         now: Callable[[], float],
         find_fault: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy, self._gatherer, self._settings = policy, gatherer, settings
-        self._publish, self._now, self._find_fault = publish, now, find_fault
+        self._publish, self._look = publish, look
+        self._now, self._find_fault = now, find_fault
         self._monotonic = monotonic
         spec = policy.spec
         self._stillness = Stillness(spec.action_names, spec.state_names, joints)
-        self._commitments = Commitments(spec, settings.period)
+        self._commitments = Commitments(spec, settings.period, settings.latency)
         self._end: Verdict | None = None
         self._ended = threading.Event()
         self._begun = monotonic()
@@ -136,14 +140,14 @@ class Task:
         observation = self._gatherer.observe(self.instruction, self._now())
         self._planned = self._monotonic()
         wanted = self._policy.spec.needs_prefix
-        prefix = self._commitments.commit(observation.stamp) if wanted else None
+        prefix = self._commitments.commit(observation.stamp, self._look()) if wanted else None
         plan = self._policy.infer(observation, prefix)
         if self._end:
             return self._end
-        self._commitments.note(plan, self._now() - observation.stamp)
         self._blind_since, self.complaint = None, ""
         self._seen = observation.stamp
-        self._publish(plan)
+        execution = self._look()
+        self._commitments.note(plan, self._publish(plan), self._now(), execution)
         self.plans += 1
         self.progress = plan.progress
         return self._judge(plan, observation)
