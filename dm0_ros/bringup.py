@@ -74,9 +74,10 @@ def describe(robot: str, **chosen: str) -> tuple[Process, ...]:
     pictures = {"compressed": values["compressed"] == "true"}
     starts = {"autostart": values["autostart"] == "true"}
     network = {"checkpoint": values["checkpoint"], "device": values["device"]}
+    moving = {**common, **starts, "simulated": sim}
     processes = [
-        Process("executor", True, {**common, **starts}),
-        Process("policy", True, {**common, **pictures, **network, **starts}),
+        Process("executor", True, moving),
+        Process("policy", True, {**moving, **pictures, **network}),
     ]
     if values["overlay"] == "true":
         processes.append(Process("overlay", False, {**common, **pictures}))

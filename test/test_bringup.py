@@ -26,11 +26,14 @@ def test_real_robot_has_no_simulator():
     assert not graph["overlay"].lifecycle
 
 
-def test_simulation_adds_one_process_and_changes_no_other():
+def test_simulation_adds_one_process_and_tells_those_that_count_on_latencies():
     real, simulated = by_name(), by_name(sim="true", seed="7")
     assert set(simulated) - set(real) == {"simulator"}
     assert simulated["simulator"].parameters["seed"] == 7
-    assert {name: simulated[name] for name in real} == real
+    changed = {name for name in real if simulated[name] != real[name]}
+    assert changed == {"executor", "policy"}
+    for name in changed:
+        assert {**real[name].parameters, "simulated": True} == simulated[name].parameters
 
 
 def test_choices_reach_the_nodes_that_they_concern():

@@ -8,6 +8,7 @@ from rclpy.node import Node
 from dm0_ros.control import SEAMS, Seam, make_seam
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.robots import RobotSpec, load_robot
+from dm0_ros.robots.loading import as_simulated
 
 _MOST_ROWS = 1000
 
@@ -24,6 +25,7 @@ _SETTINGS = {
 def declare_overrides(node: Node) -> None:
     """Declare robot, seam, and what may overrule the robot's own settings."""
     declare(node, "robot", "franka", "Robot: a name in config/, or the path of a YAML")
+    declare(node, "simulated", False, "Latencies of the robot's simulation, not of the real one")
     for name, (description, highest) in _SETTINGS.items():
         description = f"{description}; negative: the robot's own"
         declare(node, name, -1.0, description, (-1.0, highest))
@@ -36,6 +38,8 @@ def declare_overrides(node: Node) -> None:
 def read_robot(node: Node) -> RobotSpec:
     """The robot as the parameters want it. Raises `RobotError` where its YAML is wrong."""
     robot = load_robot(node.get_parameter("robot").value)
+    if node.get_parameter("simulated").value:
+        robot = as_simulated(robot)
     given = {name: node.get_parameter(name).value for name in _SETTINGS}
     changed = {name: value for name, value in given.items() if value >= 0}
     return replace(robot, executor=replace(robot.executor, **changed))

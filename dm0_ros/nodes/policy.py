@@ -31,7 +31,7 @@ from dm0_ros.policy.protocol import Plan, Policy
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.task import Task, TaskSettings, Verdict
 from dm0_ros.policy.threads import choose_threads
-from dm0_ros.robots.loading import load_robot
+from dm0_ros.robots.loading import as_simulated, load_robot
 from dm0_ros.robots.spec import Space
 
 _THREADS = 4  # of ROS: lifecycle and parameters, sensors, the waiting action, timers
@@ -55,6 +55,7 @@ class PolicyNode(LifecycleNode):
     def _declare_parameters(self) -> None:
         fixed = partial(declare, self, read_only=True)
         fixed("robot", "franka", "Robot: a name in config/, or the path of a YAML")
+        fixed("simulated", False, "Latencies of the robot's simulation, not of the real one")
         fixed("checkpoint", "dm0-nano", "Checkpoint: a name, see docs/checkpoints.md, or a path")
         fixed("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ...")
         fixed("dtype", "", "float32 or bfloat16; empty: what the checkpoint says")
@@ -84,6 +85,8 @@ class PolicyNode(LifecycleNode):
     def configure(self) -> None:
         """Load and warm up the policy, then open the topics."""
         self._robot = load_robot(self._value("robot"))
+        if self._value("simulated"):
+            self._robot = as_simulated(self._robot)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
         limit = self._value("load_timeout")
         try:
