@@ -102,6 +102,20 @@ def test_a_flood_of_plans_stays_within_the_limits(graph, tmp_path):
     check_path(cell.path, limits)
 
 
+def test_a_stop_in_full_motion_brakes_within_the_limits(graph, tmp_path):
+    robot, limits = write_gentle_robot(tmp_path)
+    cell = Cell(graph, robot=robot)
+    cell.plan(move(0.8, rows=30))
+    cell.wait_commands(120)
+    speed = abs(cell.path[-1] - cell.path[-2])[0] / PERIOD
+    assert speed > 0.2
+    assert cell.call("stop").success
+    cell.wait_commands(80)
+    np.testing.assert_array_equal(cell.path[-1], cell.path[-20])
+    assert cell.path[-1][0] < HOME[0] + 0.7
+    check_path(cell.path, limits)
+
+
 BAD_IN_MOTION = [
     ({"values": move() * np.nan}, "nan"),
     ({"values": move() + 1e9}, "far outside its range"),
