@@ -83,11 +83,11 @@ class Planner:
 @robots
 @pytest.mark.parametrize(("rows", "every"), [(200, 200), (50, 25)])
 def test_the_measured_flange_follows_a_path_of_200_rows(graph, tmp_path, robot, rows, every):
-    """Commanded within 1 mm and 0.2 degrees, measured within three times as much.
+    """One plan: commanded within 1 mm and 0.2 degrees, measured within three times as much.
 
-    At 0.1 m/s, and with a wider bound than physics alone has in `test_control_pose_solver`: where
-    this machine halts a process for 0.2 s, the arm cuts a corner by half a millimetre, and a plan
-    that takes over from a late set-point does too.
+    Plans of 50 rows: ten times as much. Where this machine halts the executor, its set-points are
+    late, and each plan that takes over cuts a corner to be in time again; on time they keep within
+    1 mm too, see `test_control_pose_following`. At 0.1 m/s.
     """
     simulated, executed = write_exact(tmp_path, robot)
     graph.start("simulator", f"robot:={simulated}", "camera_rate:=1.0")
@@ -104,12 +104,12 @@ def test_the_measured_flange_follows_a_path_of_200_rows(graph, tmp_path, robot, 
     positions = [dict(zip(state.name, state.position, strict=True)) for state in states]
     measured = np.stack([ARMS[robot].chain.pose(one) for one in positions])
     commanded = np.stack([matrix_of(message.pose) for message in wanted])
-    exact = 1 if rows == 200 else 3
-    for poses, bound in ((commanded, exact), (measured, 3)):
+    bounds = (1, 3) if rows == 200 else (10, 10)
+    for poses, bound in zip((commanded, measured), bounds, strict=True):
         distances, angles, reached = compare(path_of(robot, whole), poses)
         assert distances.max() < bound * MILLIMETRE
         assert angles.max() < bound * 0.2 * DEGREE
-        assert reached.max() < 10 * MILLIMETRE, "a part of the path was left out"
+        assert reached.max() < 15 * MILLIMETRE, "a part of the path was left out"
 
 
 def matrix_of(pose):
