@@ -90,7 +90,7 @@ class OverlayNode(Node):
     def _make_marker(self, message: ActionChunk, plan: Plan, path: np.ndarray) -> Marker:
         marker = Marker(ns="plan", id=0, type=Marker.LINE_STRIP, action=Marker.ADD)
         marker.header.stamp = message.header.stamp
-        marker.header.frame_id = self._chain.base
+        marker.header.frame_id = self._spec.end_effectors[0].base
         marker.lifetime = to_duration(plan.step * len(path))
         marker.pose.orientation.w = 1.0
         marker.scale.x = _LINE_WIDTH
