@@ -145,3 +145,17 @@ def test_keeps_its_accuracy_after_days():
     late = Curve(early.begins + 1e6, early.coefficients, early.end + 1e6)
     for time in np.linspace(0, early.end, 30):
         assert late.sample(1e6 + time)[0] == pytest.approx(early.sample(time)[0], abs=1e-8)
+
+
+def test_a_moment_that_rounding_puts_before_the_start_is_the_start():
+    """Times are sums of many steps: a motion must not be at rest because of their last digit."""
+    start, state = 3.38, np.array([[0.1], [0.3], [-2.0]])
+    motion = Curve(
+        np.array([start, start + 1.0]),
+        np.stack([hermite(state, 0 * state, 1.0), np.zeros((6, 1))]),
+        start + 2.0,
+    )
+    before = np.nextafter(start, 0.0)
+    np.testing.assert_allclose(motion.sample(before), state, atol=1e-9)
+    np.testing.assert_allclose(motion.cut(before).sample(start), state, atol=1e-9)
+    assert not motion.sample(start - 1e-6)[1:].any()

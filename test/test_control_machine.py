@@ -529,9 +529,22 @@ HEAVY = replace(
 )
 
 
+# The pace goes to zero in mid-plan, where the path leaves no room for a start at full pace.
+PAUSED = [
+    ("plan", 0.0, 4955),
+    ("plan", 0.0, 4955),
+    ("plan", 0.2687165983978947, 294),
+    ("plan", 0.0, 4955),
+    ("pace", 0.0031706031986857407, 294),
+    ("gap", 0.47388492699824875, 1192),
+    ("plan", 0.0031706031986857407, 86),
+]
+
+
 @settings(max_examples=300, deadline=None)
 @given(EVENTS, st.sampled_from(SEAMS), st.booleans(), st.sampled_from([ROBOT, HEAVY]))
 @example([("plan", 0.0, 3), ("clock", 0.0, 2)], BLEND, False, ROBOT)
+@example(PAUSED, Replace(), False, HEAVY)
 def test_no_history_breaks_a_limit_or_moves_without_a_plan(events, seam, jitter, robot):
     rigs = [Rig(seam, robot=robot, approach=jitter) for _ in range(2)]
     for kind, wait, seed in events:

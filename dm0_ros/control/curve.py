@@ -12,6 +12,7 @@ from bisect import bisect_right
 import numpy as np
 
 ORDER = 6  # coefficients of a quintic, rising powers
+_ROUNDING = 1e-9  # s before its start at which a motion is taken to have begun
 _DERIVATIVE = np.array(
     [np.ones(6), np.arange(1.0, 7.0), np.arange(1.0, 7.0) * np.arange(2.0, 8.0)]
 )
@@ -75,9 +76,11 @@ class Curve:
             return self._rest
         index = bisect_right(self._times, time) - 1
         if index < 0:
-            state = np.zeros((3, self._columns))
-            state[0] = self.coefficients[0, 0]
-            return state
+            if self._times[0] - time > _ROUNDING:
+                state = np.zeros((3, self._columns))
+                state[0] = self.coefficients[0, 0]
+                return state
+            index, time = 0, self._times[0]
         if self._table is None:
             self._table = _tabulate(self.coefficients)
         state = _powers(time - self._times[index]) @ self._table[index]
@@ -91,10 +94,10 @@ class Curve:
         return np.einsum("nk,nkd->nd", powers, self.coefficients[index])
 
     def cut(self, begin: float) -> Curve:
-        """The part from ``begin`` on, which must not lie before the start."""
+        """The part from ``begin`` on, which must not lie before the start but by rounding."""
         if begin >= self.end:
             return Curve.still(self.rest, begin)
-        index = bisect_right(self._times, begin) - 1
+        index = max(0, bisect_right(self._times, begin) - 1)
         begins = self.begins[index:].copy()
         coefficients = self.coefficients[index:].copy()
         coefficients[0] = _shift(np.array([begin - begins[0]]))[0] @ coefficients[0]

@@ -131,7 +131,8 @@ class Executor:
         if chunk.epoch != self.epoch:
             raise PlanError(f"{name}: the epoch is {self.epoch}")
         if self._sequence is not None and chunk.sequence <= self._sequence:
-            raise PlanError(f"{name}: plan {self._sequence} came before it")
+            why = f"plan {self._sequence} came before it; count on from executor_status, or reset"
+            raise PlanError(f"{name}: {why}")
         if self.state is State.APPROACH:
             raise PlanError(f"{name}: the arm is still {self.reason}")
 
@@ -170,8 +171,9 @@ class Executor:
             self._check_age(now)
         tracker.step()
         self._limited.note(tracker.limited(), now)
+        point = tracker.point(now)
         self._progress()
-        return tracker.point(now) if tracker.active else None
+        return point
 
     def preview(self, now: float, spacing: float, count: int) -> list[SetPoint]:
         """Where the set-point will be: ``count`` points after ``now``, and one more at rest.

@@ -6,6 +6,7 @@ has nothing to decide: it samples.
 """
 
 from collections import deque
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from dm0_ros.control.transit import brake, travel
 from dm0_ros.robots.spec import RobotSpec
 
 _PACE_CHANGES = (0.25, 0.5, 1.0, 2.0, 4.0)  # s: the first is tried that keeps the limits
+_FIRST_SHARES = (1.0, 0.7, 0.4)  # of the wanted pace, which is tried again on the way
 _RETRY = 0.1  # s between attempts to change the pace
 _APPROACH = 0.1  # of all limits
 _REMEMBERED = 2.0  # s of set-points that were commanded
@@ -255,9 +257,13 @@ class Tracker:
         clock = self.clock
         due, rate, _ = clock.pace.at(clock.time)
         self._retry = clock.time + _RETRY
-        limits = self.limits.including(self._path.sample(due)[0])
-        for duration in _PACE_CHANGES:
-            pace = Pace(clock.time, due, rate, self._scale, duration)
+        position, *rates = self._path.sample(due)
+        limits = self.limits.including(position)
+        durations = _PACE_CHANGES if np.any(rates) else (0.0, *_PACE_CHANGES)
+        # From a standstill plan time does not go on to where a change is easier.
+        shares = (1.0,) if rate > 0 else _FIRST_SHARES
+        for share, duration in product(shares, durations):
+            pace = Pace(clock.time, due, rate, share * self._scale, duration)
             motion = retime(self._path, pace, clock.time)
             if not certify(motion).broken(limits).any():
                 self._motion = motion
