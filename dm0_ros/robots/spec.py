@@ -5,161 +5,31 @@ A `RobotSpec` is the content of one ``config/<robot>.yaml``, checked. Nothing he
 Units are SI and radians; gripper values are metres of opening between the fingers.
 """
 
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 
 from dm0_ros.errors import RobotError
+from dm0_ros.robots.layouts import Layout, Space
+from dm0_ros.robots.outputs import ExecutorSettings, Sink, SinkKind, SpeedScaling
+from dm0_ros.robots.parts import Camera, Description, EndEffector, Gripper, GripperMode, Joint
+from dm0_ros.robots.simulation import SimulatedCamera, Simulation
 
-
-class Space(str, Enum):
-    """What the columns of a plan mean. Values are those of the YAML."""
-
-    JOINT_POSITION = "joint_position"
-    EEF_POSE = "eef_pose"
-    BASE_TWIST = "base_twist"
-
-
-class SinkKind(str, Enum):
-    """The kinds of message that the executor can drive a controller with."""
-
-    JOINT_TRAJECTORY = "joint_trajectory"
-    FORWARD_POSITION = "forward_position"
-    FOLLOW_JOINT_TRAJECTORY = "follow_joint_trajectory"
-    POSE = "pose"
-    TWIST = "twist"
-    TWIST_STAMPED = "twist_stamped"
-    GRIPPER_COMMAND = "gripper_command"
-    PARALLEL_GRIPPER_COMMAND = "parallel_gripper_command"
-
-
-@dataclass(frozen=True)
-class Joint:
-    """One moving joint and its limits: rad, rad/s, rad/s2, rad/s3."""
-
-    name: str
-    lower: float
-    upper: float
-    velocity: float
-    acceleration: float
-    jerk: float
-
-
-class GripperMode(str, Enum):
-    """What a gripper does between two rows of a plan."""
-
-    LINEAR = "linear"  # goes straight from one to the next
-    HOLD = "hold"  # stays until the next is due
-
-
-@dataclass(frozen=True)
-class Gripper:
-    """A gripper, known by the joint name under which the driver reports it."""
-
-    name: str
-    closed: float  # m of opening
-    open: float  # m of opening
-    velocity: float  # m/s of opening
-    opening_per_joint: float  # m of opening for 1 m of reported joint position
-    mode: GripperMode = GripperMode.LINEAR
-    hysteresis: float = 0.0  # m: smaller changes of the wanted opening are not obeyed
-
-
-@dataclass(frozen=True)
-class EndEffector:
-    """The kinematic chain that a pose refers to, as link names of the URDF."""
-
-    name: str
-    base: str  # frame in which poses are given
-    tip: str  # frame whose pose is given
-    tool: str  # what touches things: drawn by the overlay
-
-
-@dataclass(frozen=True)
-class Camera:
-    """One view. The order of the list in the YAML is the order of DM0's slots."""
-
-    slot: str
-    max_age: float  # s: older pictures are refused
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way to lay out state and action columns, by name."""
-
-    space: Space
-    columns: tuple[str, ...]
-    absolute: tuple[str, ...]  # columns that the network gives as values, not as differences
-
-
-@dataclass(frozen=True)
-class Sink:
-    """One controller: its topic or action, and the names of what it takes, in its order.
-
-    Names are those of joints and grippers; for poses and twists that of one end effector, for the
-    actions of grippers that of one gripper.
-    """
-
-    kind: SinkKind
-    topic: str
-    names: tuple[str, ...]
-    threshold: float = 0.002  # m: an action is told of a moving gripper's changes above this
-    effort: float = 0.0  # N, of an action; 0: the driver's own
-
-
-@dataclass(frozen=True)
-class SpeedScaling:
-    """Where a robot says how much of its speed is allowed; a Float64."""
-
-    topic: str
-    full: float = 1.0  # value that means full speed; 100 where it comes in percent
-
-
-@dataclass(frozen=True)
-class ExecutorSettings:
-    """How the executor treats this robot."""
-
-    rate: float  # Hz of commands
-    max_first_distance: float  # rad: a plan that starts further away is refused
-    blend_time: float  # s over which a new plan takes over from the old one
-    state_timeout: float  # s without joint states after which the executor holds
-    plan_timeout: float = 0.0  # s: a plan whose observation is older is left; 0: never
-    approach: bool = False  # move slowly to a first row that is too far, instead of refusing
-    observation_latency: float = 0.0  # s from what a picture shows to the stamp it gets
-    actuation_latency: float = 0.0  # s from a command to the arm's motion
-    gripper_latency: float = 0.0  # s from a command to the gripper's motion
-
-
-@dataclass(frozen=True)
-class SimulatedCamera:
-    """Where the simulator puts a camera. ``link`` absent: fixed in the base frame."""
-
-    width: int
-    height: int
-    field_of_view: float  # rad, vertical
-    position: tuple[float, float, float]
-    target: tuple[float, float, float]  # point looked at, in the same frame
-    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    link: str | None = None
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """What a simulator needs beyond the URDF."""
-
-    world: str  # file stem in config/worlds/
-    physics_step: float  # s
-    stiffness: dict[str, float]  # N m/rad (N/m for a gripper) of the position servo, by joint
-    damping: dict[str, float]  # N m s/rad
-    cameras: dict[str, SimulatedCamera]
-    camera_rate: float  # Hz
-
-
-@dataclass(frozen=True)
-class Description:
-    """The URDF of the robot: a file in urdf/ and the arguments of its xacro."""
-
-    file: str
-    arguments: dict[str, str] = field(default_factory=dict)
+__all__ = [
+    "Camera",
+    "Description",
+    "EndEffector",
+    "ExecutorSettings",
+    "Gripper",
+    "GripperMode",
+    "Joint",
+    "Layout",
+    "RobotSpec",
+    "SimulatedCamera",
+    "Simulation",
+    "Sink",
+    "SinkKind",
+    "Space",
+    "SpeedScaling",
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a simulator needs to know about a robot beyond its URDF."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SimulatedCamera:
+    """Where the simulator puts a camera. ``link`` absent: fixed in the base frame."""
+
+    width: int
+    height: int
+    field_of_view: float  # rad, vertical
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]  # point looked at, in the same frame
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a simulator needs beyond the URDF."""
+
+    world: str  # file stem in config/worlds/
+    physics_step: float  # s
+    stiffness: dict[str, float]  # N m/rad (N/m for a gripper) of the position servo, by joint
+    damping: dict[str, float]  # N m s/rad
+    cameras: dict[str, SimulatedCamera]
+    camera_rate: float  # Hz
