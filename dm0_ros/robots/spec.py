@@ -8,12 +8,14 @@ Units are SI and radians; gripper values are metres of opening between the finge
 from dataclasses import dataclass
 
 from dm0_ros.errors import RobotError
+from dm0_ros.robots.base import Base
 from dm0_ros.robots.layouts import Layout, Space
 from dm0_ros.robots.outputs import ExecutorSettings, Sink, SinkKind, SpeedScaling
 from dm0_ros.robots.parts import Camera, Description, EndEffector, Gripper, GripperMode, Joint
 from dm0_ros.robots.simulation import SimulatedCamera, Simulation
 
 __all__ = [
+    "Base",
     "Camera",
     "Description",
     "EndEffector",
@@ -49,6 +51,7 @@ class RobotSpec:
     executor: ExecutorSettings
     simulation: Simulation | None = None
     speed_scaling: SpeedScaling | None = None
+    base: Base | None = None
 
     def __post_init__(self) -> None:
         _check_limits(self)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A base that drives on a floor: how it moves, how fast, and what its driver wants to hear."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dm0_ros.errors import RobotError
+
+
+class Drive(str, Enum):
+    """Which directions a base can drive in."""
+
+    DIFFERENTIAL = "differential"  # ahead and back, and turning
+    HOLONOMIC = "holonomic"  # sideways too
+
+
+class VelocityMessage(str, Enum):
+    """What the driver takes on cmd_vel: geometry_msgs/Twist, or TwistStamped."""
+
+    TWIST = "twist"
+    TWIST_STAMPED = "twist_stamped"
+
+
+@dataclass(frozen=True)
+class Wheels:
+    """Two driven wheels beside each other; m."""
+
+    radius: float
+    separation: float  # between the planes of the wheels
+
+
+@dataclass(frozen=True)
+class Base:
+    """One base. Its body is a disc; ahead is +x, left is +y, yaw turns left.
+
+    Raises `RobotError` for a number that makes no sense.
+    """
+
+    drive: Drive
+    radius: float  # m of the disc
+    velocity: float  # m/s, in any direction
+    turn_velocity: float  # rad/s
+    acceleration: float  # m/s2
+    turn_acceleration: float  # rad/s2
+    command: VelocityMessage
+    command_timeout: float  # s without a command after which the driver stops the base
+    odometry_frame: str = "odom"
+    frame: str = "base_link"
+    wheels: Wheels | None = None
+
+    def __post_init__(self) -> None:
+        numbers = ("radius", "velocity", "turn_velocity", "acceleration", "turn_acceleration")
+        for key in (*numbers, "command_timeout"):
+            if getattr(self, key) <= 0:
+                raise RobotError(f"base.{key} must be positive, not {getattr(self, key):g}")
+        if self.wheels and min(self.wheels.radius, self.wheels.separation) <= 0:
+            raise RobotError("base.wheels: radius and separation must be positive")
+        if self.frame == self.odometry_frame:
+            raise RobotError(f"base.frame and base.odometry_frame are both {self.frame}")
+
+    @property
+    def holonomic(self) -> bool:
+        """Whether it can drive sideways."""
+        return self.drive is Drive.HOLONOMIC
