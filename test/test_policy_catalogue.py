@@ -180,14 +180,17 @@ def test_names_and_repositories_find_the_same_entry():
     [
         (
             lambda t: t["tasks"]["stack_bowls"].pop("prompt"),
-            "tasks.stack_bowls: missing key promp",
+            r"checkpoints.yaml:\d+: tasks.stack_bowls: missing key promp",
         ),
         (lambda t: t["tasks"]["stack_bowls"].update(rows=[25]), "rows: expected 2 entries"),
         (
             lambda t: t["tasks"]["stack_bowls"].update(robot="robo"),
-            "stack_bowls is for robot 'robo",
+            r"checkpoints.yaml:\d+: tasks.stack_bowls.robot: stack_bowls is for robot 'robo",
         ),
-        (lambda t: t["robots"]["arx5"].update(speed=1), "robots.arx5: unknown key speed"),
+        (
+            lambda t: t["robots"]["arx5"].update(speed=1),
+            r"checkpoints.yaml:\d+: robots.arx5.speed: unknown key speed",
+        ),
         (lambda t: t["robots"]["aloha"].pop("gripper"), "its robot has no gripper rule"),
         (lambda t: t["defaults"].update(normalisation="minmax"), "'minmax' is not one of"),
     ],

@@ -31,17 +31,18 @@ def test_arms_have_no_base():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"radius": 0.0}, "base.radius must be positive, not 0"),
-        ({"velocity": -1.0}, "base.velocity must be positive, not -1"),
-        ({"turn_acceleration": 0.0}, "base.turn_acceleration"),
-        ({"command_timeout": 0.0}, "base.command_timeout"),
-        ({"wheels": Wheels(0.05, 0.0)}, "base.wheels"),
-        ({"frame": "odom"}, "are both odom"),
+        ({"radius": 0.0}, "radius: must be positive, found 0"),
+        ({"velocity": -1.0}, "velocity: must be positive, found -1"),
+        ({"turn_acceleration": 0.0}, "turn_acceleration: must be"),
+        ({"command_timeout": 0.0}, "command_timeout: must be"),
+        ({"frame": "odom"}, "odometry_frame: is odom, as frame is"),
     ],
 )
 def test_nonsense_is_refused(change, says):
     with pytest.raises(RobotError, match=says):
         replace(ROBOT.base, **change)
+    with pytest.raises(RobotError, match="separation: must be positive, found 0"):
+        Wheels(0.05, 0.0)
 
 
 @pytest.mark.parametrize(("drive", "wheels"), [("differential", 2), ("holonomic", 4)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dm0_ros.errors import RobotError
+from dm0_ros.robots.checks import require_positive
 
 
 class Drive(str, Enum):
@@ -28,6 +29,9 @@ class Wheels:
     radius: float
     separation: float  # between the planes of the wheels
 
+    def __post_init__(self) -> None:
+        require_positive(self, "radius", "separation")
+
 
 @dataclass(frozen=True)
 class Base:
@@ -49,14 +53,11 @@ class Base:
     wheels: Wheels | None = None
 
     def __post_init__(self) -> None:
-        numbers = ("radius", "velocity", "turn_velocity", "acceleration", "turn_acceleration")
-        for key in (*numbers, "command_timeout"):
-            if getattr(self, key) <= 0:
-                raise RobotError(f"base.{key} must be positive, not {getattr(self, key):g}")
-        if self.wheels and min(self.wheels.radius, self.wheels.separation) <= 0:
-            raise RobotError("base.wheels: radius and separation must be positive")
+        require_positive(self, "radius", "velocity", "turn_velocity", "command_timeout")
+        require_positive(self, "acceleration", "turn_acceleration")
         if self.frame == self.odometry_frame:
-            raise RobotError(f"base.frame and base.odometry_frame are both {self.frame}")
+            message = f"is {self.frame}, as frame is; name two frames"
+            raise RobotError(message, key=("odometry_frame",))
 
     @property
     def holonomic(self) -> bool:

@@ -4,6 +4,9 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from dm0_ros.errors import RobotError
+from dm0_ros.robots.checks import require_not_negative, require_positive
+
 
 class SinkKind(str, Enum):
     """The kinds of message that the executor can drive a controller with."""
@@ -32,6 +35,11 @@ class Sink:
     threshold: float = 0.002  # m: an action is told of a moving gripper's changes above this
     effort: float = 0.0  # N, of an action; 0: the driver's own
 
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise RobotError(f"{self.topic} drives nothing; name what it takes", key=("names",))
+        require_not_negative(self, "threshold", "effort")
+
 
 @dataclass(frozen=True)
 class SpeedScaling:
@@ -39,6 +47,9 @@ class SpeedScaling:
 
     topic: str
     full: float = 1.0  # value that means full speed; 100 where it comes in percent
+
+    def __post_init__(self) -> None:
+        require_positive(self, "full")
 
 
 @dataclass(frozen=True)
@@ -54,3 +65,8 @@ class ExecutorSettings:
     observation_latency: float = 0.0  # s from what a picture shows to the stamp it gets
     actuation_latency: float = 0.0  # s from a command to the arm's motion
     gripper_latency: float = 0.0  # s from a command to the gripper's motion
+
+    def __post_init__(self) -> None:
+        require_positive(self, "rate", "max_first_distance", "state_timeout")
+        require_not_negative(self, "blend_time", "plan_timeout")
+        require_not_negative(self, "observation_latency", "actuation_latency", "gripper_latency")

@@ -4,6 +4,30 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from dm0_ros.errors import RobotError
+from dm0_ros.robots.checks import require_not_negative, require_positive
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the numbers of the file are in: m, rad and s.
+
+    Nothing is converted. A file has to say so that whoever writes degrees or millimetres notices.
+    """
+
+    length: str
+    angle: str
+    time: str
+
+    def __post_init__(self) -> None:
+        for key, unit in (("length", "m"), ("angle", "rad"), ("time", "s")):
+            found = getattr(self, key)
+            if found != unit:
+                raise RobotError(
+                    f"the unit is {found}; convert the file's numbers to {unit} and write {unit}",
+                    key=(key,),
+                )
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -15,6 +39,15 @@ class Joint:
     velocity: float
     acceleration: float
     jerk: float
+
+    def __post_init__(self) -> None:
+        if not self.lower < self.upper:
+            raise RobotError(
+                f"{self.name} reaches from {self.lower:g} to {self.upper:g}; lower must be below "
+                "upper",
+                key=("lower",),
+            )
+        require_positive(self, "velocity", "acceleration", "jerk")
 
 
 class GripperMode(str, Enum):
@@ -36,6 +69,16 @@ class Gripper:
     mode: GripperMode = GripperMode.LINEAR
     hysteresis: float = 0.0  # m: smaller changes of the wanted opening are not obeyed
 
+    def __post_init__(self) -> None:
+        if not self.closed < self.open:
+            raise RobotError(
+                f"{self.name} opens from {self.closed:g} to {self.open:g} m; closed must be below "
+                "open",
+                key=("closed",),
+            )
+        require_positive(self, "velocity", "opening_per_joint")
+        require_not_negative(self, "hysteresis")
+
 
 @dataclass(frozen=True)
 class EndEffector:
@@ -53,6 +96,9 @@ class Camera:
 
     slot: str
     max_age: float  # s: older pictures are refused
+
+    def __post_init__(self) -> None:
+        require_positive(self, "max_age")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from dm0_ros.robots.checks import require_positive
+
 
 @dataclass(frozen=True)
 class SimulatedCamera:
@@ -16,6 +18,9 @@ class SimulatedCamera:
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     link: str | None = None
 
+    def __post_init__(self) -> None:
+        require_positive(self, "width", "height", "field_of_view")
+
 
 @dataclass(frozen=True)
 class Simulation:
@@ -27,3 +32,6 @@ class Simulation:
     damping: dict[str, float]  # N m s/rad
     cameras: dict[str, SimulatedCamera]
     camera_rate: float  # Hz
+
+    def __post_init__(self) -> None:
+        require_positive(self, "physics_step", "camera_rate")

@@ -7,7 +7,7 @@ import numpy as np
 
 from dm0_ros.errors import RobotError
 from dm0_ros.resources import find_resource
-from dm0_ros.robots.parsing import build, read_yaml
+from dm0_ros.robots.parsing import load_yaml
 
 Colour = tuple[float, float, float]
 
@@ -89,4 +89,4 @@ class World:
 def load_world(name: str) -> World:
     """The world ``config/worlds/<name>.yaml``. Raises `RobotError` that names what is wrong."""
     path = find_resource("config", f"worlds/{name}.yaml")
-    return build(World, read_yaml(path), path.name)
+    return load_yaml(World, path)

@@ -10,7 +10,7 @@ from dm0_ros.model.config import DecoderConfig, VisionConfig
 from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.resources import find_resource
-from dm0_ros.robots.parsing import build, read_yaml
+from dm0_ros.robots.parsing import load_yaml
 from dm0_ros.training.reach import ReachSettings
 
 
@@ -121,4 +121,4 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = find_resource("config", f"training/{name_or_path}.yaml")
-    return build(Recipe, read_yaml(path, RecipeError), path.name, RecipeError)
+    return load_yaml(Recipe, path, RecipeError)
