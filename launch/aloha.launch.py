@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ALOHA of two AgileX Piper arms: real by default, sim:=true for the simulator. Arguments: --show-args."""
+"""ALOHA of two AgileX Piper arms: real by default, sim:=true for the simulator.
+
+Arguments: --show-args.
+"""
 
 from dm0_ros.nodes.launching import describe_launch
 
