@@ -10,10 +10,8 @@ import numpy as np
 from dm0_ros.errors import RobotError
 from dm0_ros.robots.checks import require_all, require_known, require_once
 from dm0_ros.robots.parts import Gripper
+from dm0_ros.robots.poses import EULER, POSITION, name_columns
 
-# A pose: position in m, then extrinsic xyz Euler angles in rad.
-POSE_COLUMNS = ("x", "y", "z", "roll", "pitch", "yaw")
-ANGLE_COLUMNS = POSE_COLUMNS[3:]
 # The velocity of a base: m/s ahead and to the left, rad/s to the left.
 BASE_COLUMNS = ("vx", "vy", "wz")
 
@@ -80,13 +78,6 @@ class Layout:
         scale, offset = self._units()
         return (np.asarray(values, np.float64) - offset) / scale
 
-    def angles(self) -> np.ndarray:
-        """Which columns (C,) are angles of a pose: these wrap, joints have limits and do not."""
-        if self.space is not Space.EEF_POSE:
-            return np.zeros(len(self.columns), dtype=bool)
-        names = [column.rpartition("_")[2] for column in self.columns]
-        return np.isin(names, ANGLE_COLUMNS)
-
     def _units(self) -> tuple[np.ndarray, np.ndarray]:
         """Scale and offset (C,) from SI to the data."""
         scale, offset = np.ones(len(self.columns)), np.zeros(len(self.columns))
@@ -114,7 +105,7 @@ def check_columns(
     """
     key = ("layouts", name)
     base = BASE_COLUMNS if has_base else ()
-    poses = {arm: pose_columns(arm, arms) for arm in arms}
+    poses = {arm: name_columns((*POSITION, *EULER), arm, arms) for arm in arms}
     known = {
         Space.JOINT_POSITION: (*joints, *grippers, *base),
         Space.EEF_POSE: (*(c for arm in arms for c in poses[arm]), *grippers, *base),
@@ -130,9 +121,3 @@ def check_columns(
     velocities = [column for column in layout.columns if column in base]
     require_all(layout.absolute, velocities, "the velocity", *key, "absolute")
     require_known(layout.raw, grippers, "gripper", *key, "raw")
-
-
-def pose_columns(arm: str, arms: Sequence[str]) -> tuple[str, ...]:
-    """The columns of an end effector's pose; with its name in front where there are several."""
-    prefix = "" if len(arms) == 1 else f"{arm}_"
-    return tuple(prefix + column for column in POSE_COLUMNS)
