@@ -10,7 +10,7 @@ from dm0_ros.errors import RobotError
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.kinematics import Chain, load_urdf
 from dm0_ros.sim.simulator import Simulator
-from dm0_ros.training.reach import PoseTable, ReachExpert
+from dm0_ros.training.reach import PoseTable, ReachExpert, Region
 from dm0_ros.training.recipe import load_recipe
 
 
@@ -59,8 +59,9 @@ def test_gripper_is_commanded_by_opening_and_reported_by_finger(simulator):
 def test_the_scripted_expert_touches_the_named_block_first(simulator, block):
     simulator.reset(seed=11)
     top = simulator.object_pose(block)[:3] + np.array([0, 0, 0.025])
-    lower, upper = np.array([0.30, -0.24, 0.03]), np.array([0.62, 0.24, 0.30])
-    table = PoseTable(simulator.spec, lower, upper, spacing=0.06)
+    (arm,) = simulator.spec.end_effectors
+    region = Region((0.30, -0.24, 0.03), (0.62, 0.24, 0.30))
+    table = PoseTable(simulator.spec, arm, region, spacing=0.06)
     expert = ReachExpert(table, load_recipe("nano-franka").expert)
     joints = np.array([simulator.spec.home[name] for name in table.names])
     (plan,) = expert.plan(joints, top[None], 50, 0.1)

@@ -17,17 +17,18 @@ class Task:
     instruction: str
 
 
-def choose_tasks(world: World, count: int, seed: int) -> list[Task]:
-    """``count`` tasks in wordings that no policy was trained on.
+def choose_tasks(world: World, count: int, seed: int, task: str = "") -> list[Task]:
+    """``count`` times the world's ``task`` (empty: its first), in wordings not trained on.
 
     Objects, and wordings, come equally often, give or take one; their order is random. Raises
     `Dm0Error` where the world has nothing to ask for.
     """
-    if not world.objects or not world.instructions.test:
+    instructions = world.task(task).instructions
+    if not world.objects or not instructions.test:
         raise Dm0Error(f"world {world.name}: has no objects or no test instructions; add them")
     random = np.random.default_rng(seed)
     objects = _deal(world.object_names, count, random)
-    wordings = _deal(world.instructions.test, count, random)
+    wordings = _deal(instructions.test, count, random)
     return [
         Task(name, wording.format(object=name))
         for name, wording in zip(objects, wordings, strict=True)

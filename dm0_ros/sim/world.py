@@ -2,12 +2,14 @@
 """A world: what stands around the robot, and what can be asked of it. Read from config/worlds/."""
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 import numpy as np
 
 from dm0_ros.errors import RobotError
 from dm0_ros.resources import find_resource
-from dm0_ros.robots.parsing import load_yaml
+from dm0_ros.robots.parsing import build, read_yaml
 
 Colour = tuple[float, float, float]
 
@@ -53,6 +55,20 @@ class Instructions:
     test: tuple[str, ...]
 
 
+class TaskKind(str, Enum):
+    """What has to happen to the named object, and so what the simulator watches for."""
+
+    TOUCH = "touch"  # any part of the robot comes into contact with it
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """One thing that can be asked for in a world."""
+
+    kind: TaskKind
+    instructions: Instructions
+
+
 @dataclass(frozen=True)
 class World:
     """Everything around the robot."""
@@ -61,12 +77,24 @@ class World:
     table: Table
     objects: tuple[Block, ...]
     placement: Placement
-    instructions: Instructions
+    tasks: dict[str, TaskDescription]
 
     @property
     def object_names(self) -> tuple[str, ...]:
         """Names of the objects, in the order of the file."""
         return tuple(block.name for block in self.objects)
+
+    def task(self, name: str = "") -> TaskDescription:
+        """The task of that name; without one the first. Raises `RobotError` if there is none."""
+        if not self.tasks:
+            raise RobotError(f"world {self.name}: has no tasks; add one")
+        if not name:
+            return next(iter(self.tasks.values()))
+        if name not in self.tasks:
+            raise RobotError(
+                f"world {self.name}: has no task '{name}'; its tasks are {', '.join(self.tasks)}"
+            )
+        return self.tasks[name]
 
     def place(self, random: np.random.Generator) -> np.ndarray:
         """Random poses (N, 3) of the objects: x, y in m, yaw in rad.
@@ -89,4 +117,16 @@ class World:
 def load_world(name: str) -> World:
     """The world ``config/worlds/<name>.yaml``. Raises `RobotError` that names what is wrong."""
     path = find_resource("config", f"worlds/{name}.yaml")
-    return load_yaml(World, path)
+    content = read_yaml(path)
+    tasks = content.get("tasks")
+    if isinstance(tasks, dict):
+        content["tasks"] = {task: _insert_instructions(entry) for task, entry in tasks.items()}
+    return build(World, content)
+
+
+def _insert_instructions(task: Any) -> Any:
+    """The task with the content of its file in config/instructions/ in place of the name."""
+    if not isinstance(task, dict) or not isinstance(task.get("instructions"), str):
+        return task
+    path = find_resource("config", f"instructions/{task['instructions']}.yaml")
+    return {**task, "instructions": read_yaml(path)}

@@ -11,7 +11,7 @@ from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import load_yaml
-from dm0_ros.training.reach import ReachSettings
+from dm0_ros.training.reach import ReachSettings, Region
 
 
 class RecipeError(Dm0Error):
@@ -102,6 +102,9 @@ class Recipe:
     name: str
     robot: str
     layout: str
+    world: str  # file stem in config/worlds/
+    task: str  # name of one of the world's tasks
+    workspace: dict[str, Region]  # where the expert's fingertips may be, by end effector
     data: DataSettings
     expert: ReachSettings
     step: float  # s between rows
@@ -111,6 +114,7 @@ class Recipe:
     masked_slots: tuple[str, ...]  # cameras that the network does without
     network: NetworkSettings
     optimiser: OptimiserSettings
+    initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

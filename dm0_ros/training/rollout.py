@@ -83,13 +83,17 @@ def evaluate(
     time_limit: float = 20.0,
     period: float = 0.3,
     latency: float = 0.15,
+    task: str = "",
 ) -> list[Episode]:
-    """Roll out on test wordings and scenes of ``seed``; objects take turns being named."""
+    """Roll out on test wordings and scenes of ``seed``; objects take turns being named.
+
+    ``task`` is one of the world's; empty: its first.
+    """
     random = np.random.default_rng(seed)
     world, results = simulator.world, []
     for index in range(episodes):
         target = world.object_names[index % len(world.objects)]
-        wording = random.choice(world.instructions.test)
+        wording = random.choice(world.task(task).instructions.test)
         simulator.reset(seed=int(random.integers(2**31)))
         instruction = str(wording).format(object=target)
         results.append(

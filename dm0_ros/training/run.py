@@ -10,13 +10,14 @@ import yaml
 
 from dm0_ros.model import DM0
 from dm0_ros.policy.normalisation import NormStats, save_stats
+from dm0_ros.policy.registry import find_checkpoint
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
 from dm0_ros.training.dataset import Dataset
 from dm0_ros.training.recipe import Recipe
 from dm0_ros.training.recording import record
 from dm0_ros.training.trainer import Trainer
-from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
+from dm0_ros.training.vocabulary import copy_tokenizer, save_tokenizer, train_tokenizer
 
 _FEWEST_EPISODES = 20
 
@@ -63,11 +64,15 @@ def train(
     dataset = Dataset(recipe, data)
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
-    vocabulary = train_tokenizer(dataset.sentences(), recipe.network.llm.vocab_size)
-    save_tokenizer(vocabulary, checkpoint)
+    initial = find_checkpoint(recipe.initial).folder if recipe.initial else None
+    if initial:
+        copy_tokenizer(initial, checkpoint)
+    else:
+        vocabulary = train_tokenizer(dataset.sentences(), recipe.network.llm.vocab_size)
+        save_tokenizer(vocabulary, checkpoint)
     stats = dataset.stats()
     tokenizer = load_tokenizer(checkpoint)
-    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device)
+    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device, initial)
     steps = recipe.optimiser.steps
     network = trainer.run(lambda n, loss: report(Progress("train", n, steps, loss)))
     _write_losses(trainer.losses, folder)
