@@ -6,6 +6,7 @@ import pytest
 from dm0_ros.errors import Dm0Error, RobotError
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
+from dm0_ros.robots.description import load_urdf
 from dm0_ros.robots.spec import Space
 
 FRANKA = find_resource("config", "franka.yaml").read_text()
@@ -165,6 +166,12 @@ WRONG = {
         "physics_step",
         "simulation.physics_s",
     ),
+    "camera that looks along its up": (
+        "up: [1.0, 0.0, 0.0]",
+        "up: [-0.04, 0.0, 0.2]",
+        "up: [-0.04",
+        "simulation.cameras.left_hand.up: up lies along the line to the target",
+    ),
     "speed of nothing": (
         "executor:",
         "speed_scaling: {topic: s, full: 0.0}\nexecutor:",
@@ -280,7 +287,7 @@ def test_a_urdf_beside_the_yaml_comes_before_the_packages_own(tmp_path):
     path = write(tmp_path)
     assert load_robot(path).urdf.file == str(find_resource("urdf", "franka.urdf.xacro"))
     own = tmp_path / "franka.urdf.xacro"
-    own.write_text(find_resource("urdf", "franka.urdf.xacro").read_text())
+    own.write_text(load_urdf(load_robot("franka")))
     assert load_robot(path).urdf.file == str(own)
     own.write_text("<robot")
     assert refusal(path).startswith(

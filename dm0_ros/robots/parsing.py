@@ -137,7 +137,7 @@ class _Builder:
             raise self._error(f"{place}{value!r} is not one of {', '.join(map(str, choices))}")
         if kind is float and type(value) in (int, float) and math.isfinite(value):
             return float(value)
-        if kind is Any or (type(value) is kind and kind is not float):
+        if type(value) is kind and kind is not float:
             return value
         noun = _NOUNS.get(kind, kind.__name__)
         raise self._error(f"{place}expected a {noun}, found {value!r}{_advise(kind, value)}")

@@ -3,6 +3,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from dm0_ros.errors import RobotError
 from dm0_ros.robots.checks import require_positive
 
 
@@ -20,6 +23,13 @@ class SimulatedCamera:
 
     def __post_init__(self) -> None:
         require_positive(self, "width", "height", "field_of_view")
+        forward = np.subtract(self.target, self.position)
+        if np.linalg.norm(np.cross(forward, self.up)) < 1e-6:
+            raise RobotError(
+                "up lies along the line to the target, or position and target are one point: "
+                "the picture has no upright; choose another up",
+                key=("up",),
+            )
 
 
 @dataclass(frozen=True)

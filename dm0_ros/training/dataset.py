@@ -64,7 +64,9 @@ class Dataset:
         states = self._states[frames]
         rows = np.asarray(self._rows[frames])
         differences = to_differences(rows, states[:, None], self.layout)
-        return compute_stats(differences, states, self.recipe.network.action_dim)
+        return compute_stats(
+            differences, self.layout.to_data(states), self.recipe.network.action_dim
+        )
 
     def draw(
         self, random: np.random.Generator, size: int, tokenizer: Tokenizer, stats: NormStats
