@@ -7,7 +7,10 @@ from enum import Enum
 import pytest
 
 from dm0_ros.errors import CheckpointError, RobotError
+from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import build, load_yaml, read_yaml
+from dm0_ros.sim.world import load_world
+from dm0_ros.training.recipe import RecipeError, load_recipe
 
 
 class Colour(str, Enum):
@@ -168,3 +171,41 @@ def test_a_section_of_another_file_keeps_its_own_lines(tmp_path):
     with pytest.raises(RobotError) as caught:
         build(Cart, whole)
     assert str(caught.value).startswith(f"{other}:3: spare: missing key radius; add it")
+
+
+def misspell(folder, name, old, new):
+    """A copy of a file of config/ with something misspelt, and the line of that."""
+    text = find_resource("config", name).read_text()
+    assert text.count(old) == 1
+    path = folder / "misspelt.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace(old, new))
+    return path, text[: text.index(old)].count("\n") + 1
+
+
+def test_worlds_and_recipes_say_their_lines_too(tmp_path, monkeypatch):
+    path, line = misspell(tmp_path, "training/nano-franka.yaml", "max_text_tokens:", "max_words:")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(f"{path}:{line}: max_words: unknown key max_words")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    folder = tmp_path / "share/dm0_ros/config/worlds"
+    path, line = misspell(
+        folder, "worlds/three_blocks.yaml", "touch: {kind: touch", "touch: {kind: t"
+    )
+    with pytest.raises(RobotError) as caught:
+        load_world("misspelt")
+    assert str(caught.value).startswith(f"{path}:{line}: tasks.touch.kind: 't' is not one of")
+    sentences = tmp_path / "share/dm0_ros/config/instructions/misspelt.yaml"
+    sentences.parent.mkdir()
+    sentences.write_text("training: [touch {object}]\n\ntest: 3\n")
+    path.write_text(
+        find_resource("config", "worlds/three_blocks.yaml")
+        .read_text()
+        .replace("instructions: touch_block", "instructions: misspelt")
+    )
+    with pytest.raises(RobotError) as caught:
+        load_world("misspelt")
+    assert str(caught.value).startswith(
+        f"{sentences}:3: tasks.touch.instructions.test: expected a"
+    )

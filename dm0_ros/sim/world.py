@@ -119,14 +119,16 @@ def load_world(name: str) -> World:
     path = find_resource("config", f"worlds/{name}.yaml")
     content = read_yaml(path)
     tasks = content.get("tasks")
-    if isinstance(tasks, dict):
-        content["tasks"] = {task: _insert_instructions(entry) for task, entry in tasks.items()}
+    for task in tasks.values() if isinstance(tasks, dict) else ():
+        _insert_instructions(task)
     return build(World, content)
 
 
-def _insert_instructions(task: Any) -> Any:
-    """The task with the content of its file in config/instructions/ in place of the name."""
-    if not isinstance(task, dict) or not isinstance(task.get("instructions"), str):
-        return task
-    path = find_resource("config", f"instructions/{task['instructions']}.yaml")
-    return {**task, "instructions": read_yaml(path)}
+def _insert_instructions(task: Any) -> None:
+    """Puts the content of its file in config/instructions/ in place of the name.
+
+    In place, for then the task still knows its lines.
+    """
+    if isinstance(task, dict) and isinstance(task.get("instructions"), str):
+        path = find_resource("config", f"instructions/{task['instructions']}.yaml")
+        task["instructions"] = read_yaml(path)
