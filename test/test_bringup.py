@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dm0_ros import bringup
 from dm0_ros.commands.up import Follower, up
 from dm0_ros.errors import Dm0Error
+from dm0_ros.resources import find_resource
+from dm0_ros.robots import load_robot
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,6 +113,21 @@ def test_launch_files_say_nothing_of_their_own():
         source = path.read_text()
         assert "describe_launch(" in source and len(source.splitlines()) < 15
         assert path.name.removesuffix(".launch.py") in source
+
+
+def test_rviz_shows_what_the_graph_publishes():
+    """One file for all robots: their pictures are on topics of the same names."""
+    shown = yaml.safe_load(find_resource("config", "robot.rviz").read_text())
+    topics = {
+        display["Name"]: display[key]["Value"]
+        for display in shown["Visualization Manager"]["Displays"]
+        for key in ("Topic", "Description Topic")
+        if key in display
+    }
+    pictures = {f"overlay/{slot}/image" for slot in load_robot("franka").camera_slots}
+    assert topics.pop("Robot") == "robot_description"
+    assert topics.pop("Plan") == "overlay/markers"
+    assert set(topics.values()) == pictures - {"overlay/left_hand/image"}  # nothing is drawn there
 
 
 def test_bringup_needs_no_ros():

@@ -3,13 +3,18 @@
 
 import sys
 from functools import partial
+from xml.etree import ElementTree
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from dm0_ros import bringup
+from dm0_ros.resources import find_resource
+from dm0_ros.robots import load_robot
+from dm0_ros.robots.description import load_urdf
 
 _STOP_TIMEOUT = "15"  # s from SIGINT to SIGTERM, and from there to SIGKILL
 
@@ -30,6 +35,14 @@ def describe_launch(robots: tuple[str, ...]) -> LaunchDescription:
                 choices=argument.choices or None,
             )
         )
+    arguments.append(
+        DeclareLaunchArgument(
+            "rviz",
+            default_value="false",
+            choices=("true", "false"),
+            description="Start rviz2 too (if installed); with sim, robot_state_publisher.",
+        )
+    )
     return LaunchDescription([*arguments, OpaqueFunction(function=_make_nodes)])
 
 
@@ -39,7 +52,10 @@ def _make_nodes(context: LaunchContext) -> list[Node]:
         for argument in bringup.ARGUMENTS
     }
     robot = LaunchConfiguration("robot").perform(context)
-    return [_make_node(process, chosen) for process in bringup.describe(robot, **chosen)]
+    nodes = [_make_node(process, chosen) for process in bringup.describe(robot, **chosen)]
+    if LaunchConfiguration("rviz").perform(context) == "true":
+        nodes += _make_view(robot, chosen)
+    return nodes
 
 
 def _make_node(process: bringup.Process, chosen: dict[str, str]) -> Node:
@@ -60,6 +76,32 @@ def _make_node(process: bringup.Process, chosen: dict[str, str]) -> Node:
         sigterm_timeout=_STOP_TIMEOUT,
         on_exit=partial(_end_all, process.name),
     )
+
+
+def _make_view(robot: str, chosen: dict[str, str]) -> list[Node]:
+    """RViz, and for the simulator what a driver brings along: the robot's links as frames."""
+    urdf = load_urdf(load_robot(robot))
+    tree = ElementTree.fromstring(urdf)
+    inner = {child.get("link") for child in tree.iterfind("joint/child")}
+    (root,) = {link.get("name") for link in tree.iterfind("link")} - inner
+    clock = {"use_sim_time": chosen["use_sim_time"] == "true"}
+    window = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=chosen["namespace"],
+        arguments=["-d", str(find_resource("config", "robot.rviz")), "-f", root],
+        parameters=[clock],
+    )
+    if chosen["sim"] != "true":
+        return [window]
+    description = {"robot_description": ParameterValue(urdf, value_type=str)}
+    frames = Node(
+        package="robot_state_publisher",
+        executable="robot_state_publisher",
+        namespace=chosen["namespace"],
+        parameters=[description, clock],
+    )
+    return [frames, window]
 
 
 def _end_all(name: str, _event, context: LaunchContext) -> list[Shutdown]:
