@@ -198,7 +198,7 @@ def test_worlds_and_recipes_say_their_lines_too(tmp_path, monkeypatch):
     assert str(caught.value).startswith(f"{path}:{line}: tasks.touch.kind: 't' is not one of")
     sentences = tmp_path / "share/dm0_ros/config/instructions/misspelt.yaml"
     sentences.parent.mkdir()
-    sentences.write_text("training: [touch {object}]\n\ntest: 3\n")
+    sentences.write_text("training: ['touch {object}']\n\ntest: 3\n")
     path.write_text(
         find_resource("config", "worlds/three_blocks.yaml")
         .read_text()
