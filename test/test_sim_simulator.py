@@ -10,6 +10,7 @@ from dm0_ros.errors import RobotError
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.kinematics import Chain, load_urdf
 from dm0_ros.sim.simulator import Simulator
+from dm0_ros.sim.world import load_world
 from dm0_ros.training.reach import PoseTable, ReachExpert, Region
 from dm0_ros.training.recipe import load_recipe
 
@@ -125,3 +126,11 @@ def test_a_robot_without_simulation_is_refused():
     spec = dataclasses.replace(load_robot("franka"), simulation=None)
     with pytest.raises(RobotError, match="no 'simulation' section"):
         Simulator(spec)
+
+
+def test_objects_find_room_where_the_first_two_can_be_in_the_way_of_the_third():
+    world = load_world("three_blocks_near")
+    for seed in range(300):
+        poses = world.place(np.random.default_rng(seed))
+        gaps = np.linalg.norm(poses[:, None, :2] - poses[None, :, :2], axis=2)
+        assert gaps[~np.eye(3, dtype=bool)].min() >= world.placement.min_distance

@@ -46,6 +46,8 @@ class PolicySettings:
     executed_rows: int | None = None  # rows that its authors executed before they looked again
     gripper: GripperRule | None = None
     clip: tuple[tuple[float, float], ...] = ()  # (lower, upper) of each column; applied last
+    world: str | None = None  # in config/worlds/, where it was trained in simulation
+    task: str | None = None  # that it was trained for: one of the world's
     progress: bool | None = None  # whether to run the progress head; None: as config.json says
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from dm0_ros.robots.cameras import look_at
 from dm0_ros.robots.kinematics import load_urdf
 from dm0_ros.robots.spec import RobotSpec, SimulatedCamera
-from dm0_ros.sim.world import Block, World
+from dm0_ros.sim.world import Bin, Block, World
 
 # Bits of MuJoCo's contact masks. Robot parts do not collide with each other: the chain's primitive
 # shapes overlap at the joints.
@@ -93,8 +93,31 @@ def _add_surroundings(scene: mujoco.MjSpec, world: World) -> None:
         contype=SCENE,
         conaffinity=ROBOT | SCENE,
     )
+    if world.bin:
+        _add_bin(root, world.bin, world.table.top)
     for block in world.objects:
         _add_block(root, block)
+
+
+def _add_bin(root: mujoco.MjsBody, box: Bin, top: float) -> None:
+    """A floor and four walls."""
+    (x, y), wall, rim = np.array(box.size) / 2, box.wall / 2, box.height / 2
+    for name, place, size in (
+        ("floor", (0, 0, wall), (x, y, wall)),
+        ("front", (x + wall, 0, rim), (wall, y + 2 * wall, rim)),
+        ("back", (-x - wall, 0, rim), (wall, y + 2 * wall, rim)),
+        ("left", (0, y + wall, rim), (x, wall, rim)),
+        ("right", (0, -y - wall, rim), (x, wall, rim)),
+    ):
+        root.add_geom(
+            name=f"bin_{name}",
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=np.array([*box.position, top]) + place,
+            size=size,
+            rgba=[*box.colour, 1],
+            contype=SCENE,
+            conaffinity=ROBOT | SCENE,
+        )
 
 
 def _add_block(root: mujoco.MjsBody, block: Block) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated robot: commands in, joint states and pictures out, and the truth about touches."""
+"""A simulated robot: commands in, joint states and pictures out, and the truth about objects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,14 @@ import numpy as np
 from dm0_ros.errors import RobotError
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.sim.scene import ROBOT, build_scene
-from dm0_ros.sim.world import World, load_world
+from dm0_ros.sim.world import TaskKind, World, load_world
+
+_REST = 0.05  # m/s: a block that moves less lies still
 
 
 @dataclass(frozen=True)
-class Touch:
-    """The robot came into contact with an object."""
+class Outcome:
+    """What a task asks for has happened to an object."""
 
     name: str
     time: float  # s since reset
@@ -33,14 +35,18 @@ class JointState:
 class Simulator:
     """One robot in one world. Not thread-safe; render from the thread that made it.
 
-    Raises `RobotError` where the robot's YAML has no simulation section.
+    ``task`` is one of the world's, by default its first: it says which outcomes count. Raises
+    `RobotError` where the robot's YAML has no simulation section.
     """
 
-    def __init__(self, spec: RobotSpec, world: World | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, spec: RobotSpec, world: World | None = None, seed: int = 0, task: str = ""
+    ) -> None:
         if spec.simulation is None:
             raise RobotError(f"{spec.name}: its YAML has no 'simulation' section; add one")
         self.spec = spec
         self.world = world or load_world(spec.simulation.world)
+        self.kind = self.world.task(task).kind
         self.model = build_scene(spec, self.world)
         self.data = mujoco.MjData(self.model)
         self._scales = {g.name: 1.0 / g.opening_per_joint for g in spec.grippers}
@@ -77,7 +83,8 @@ class Simulator:
         names = list(home)
         self.command(names, [home[name] for name in names])
         self._jump_to_command()
-        self.touches: list[Touch] = []
+        self.touches: list[Outcome] = []
+        self.placements: list[Outcome] = []
 
     def _jump_to_command(self) -> None:
         self.data.qpos[self._addresses] = self.data.ctrl
@@ -102,22 +109,46 @@ class Simulator:
             index = self.spec.column_names.index(name)
             self.data.ctrl[index] = value * self._scales.get(name, 1.0)
 
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """The objects to which happened what the task asks for, in this order."""
+        return self.touches if self.kind is TaskKind.TOUCH else self.placements
+
     def step(self, duration: float) -> None:
         """Advance physics by ``duration`` seconds, in whole physics steps."""
+        touching: set[str] = set()
         for _ in range(round(duration / self.model.opt.timestep)):
             mujoco.mj_step(self.model, self.data)
-            self._note_touches()
+            touching = self._find_touching()
+            if touching:
+                self._note(self.touches, touching)
+        if self.world.bin:
+            lying = {name for name in self.world.object_names if self._lies_in_bin(name)}
+            self._note(self.placements, lying - touching)
 
-    def _note_touches(self) -> None:
-        touched = {touch.name for touch in self.touches}
+    def _find_touching(self) -> set[str]:
+        """Names of the objects that the robot is in contact with."""
+        touching = set()
         contacts = self.data.contact
         for pair in contacts.geom[: self.data.ncon]:
             for one, other in (pair, pair[::-1]):
                 name = self._objects.get(int(one))
-                by_robot = self.model.geom_contype[other] == ROBOT
-                if name and by_robot and name not in touched:
-                    touched.add(name)
-                    self.touches.append(Touch(name, self.data.time))
+                if name and self.model.geom_contype[other] == ROBOT:
+                    touching.add(name)
+        return touching
+
+    def _note(self, outcomes: list[Outcome], names: set[str]) -> None:
+        known = {outcome.name for outcome in outcomes}
+        outcomes += [Outcome(name, self.data.time) for name in sorted(names - known)]
+
+    def _lies_in_bin(self, name: str) -> bool:
+        place = self.object_pose(name)[:3]
+        floor = self.world.table.top + self.world.bin.wall
+        size = next(block.size for block in self.world.objects if block.name == name)
+        still = np.linalg.norm(self.data.joint(name).qvel[:3]) < _REST
+        # A cube on an edge is 0.7 of its size high; a second layer is higher.
+        low = place[2] - floor < 0.75 * size
+        return bool(still and low and self.world.bin.holds(place[:2]))
 
     def joint_state(self) -> JointState:
         """Positions and velocities of every joint and gripper, as the driver reports them."""

@@ -11,6 +11,9 @@ from dm0_ros.errors import RobotError
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import build, read_yaml
 
+_ATTEMPTS = 10_000  # to find a place for an object
+_FRESH_START = 500  # attempts after which all of them are placed anew
+
 Colour = tuple[float, float, float]
 
 
@@ -45,6 +48,23 @@ class Placement:
     lower: tuple[float, float]
     upper: tuple[float, float]
     min_distance: float
+    turn: float = np.pi / 4  # rad: the most that they are turned, either way
+
+
+@dataclass(frozen=True)
+class Bin:
+    """An open box on the table that things can be put into."""
+
+    position: tuple[float, float]  # of its centre, m
+    size: tuple[float, float]  # inside, m
+    height: float  # of its rim above the table, m
+    colour: Colour
+    wall: float = 0.006  # m
+
+    def holds(self, place: np.ndarray) -> bool:
+        """Whether a place (2,) lies within its walls."""
+        offset = np.abs(np.asarray(place) - self.position)
+        return bool(np.all(offset < np.array(self.size) / 2))
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,7 @@ class TaskKind(str, Enum):
     """What has to happen to the named object, and so what the simulator watches for."""
 
     TOUCH = "touch"  # any part of the robot comes into contact with it
+    PLACE = "place"  # it lies in the bin, and the robot has let go of it
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,12 @@ class World:
     objects: tuple[Block, ...]
     placement: Placement
     tasks: dict[str, TaskDescription]
+    bin: Bin | None = None
+
+    def __post_init__(self) -> None:
+        for name, task in self.tasks.items():
+            if task.kind is TaskKind.PLACE and self.bin is None:
+                raise RobotError(f"task {name} needs a 'bin' in this world; add one")
 
     @property
     def object_names(self) -> tuple[str, ...]:
@@ -102,12 +129,15 @@ class World:
         Raises `RobotError` where the region is too small for the objects' distance.
         """
         spots: list[np.ndarray] = []
-        for _ in range(10_000):
+        for attempt in range(1, _ATTEMPTS):
+            if attempt % _FRESH_START == 0:
+                spots.clear()  # the first ones may have left no room for the last
             spot = random.uniform(self.placement.lower, self.placement.upper)
             if all(np.linalg.norm(spot - other) >= self.placement.min_distance for other in spots):
                 spots.append(spot)
             if len(spots) == len(self.objects):
-                yaws = random.uniform(-np.pi / 4, np.pi / 4, len(spots))
+                turn = self.placement.turn
+                yaws = random.uniform(-turn, turn, len(spots))
                 return np.column_stack([np.stack(spots), yaws])
         raise RobotError(
             f"world {self.name}: placement has no room for {len(self.objects)} objects"

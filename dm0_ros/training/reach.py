@@ -156,8 +156,7 @@ class ReachExpert:
         start = self.table.place(dict(zip(self.table.names, joints, strict=True)))
         places = self.path(np.broadcast_to(start, targets.shape), targets, rows, step)
         ideal = self.table.positions(places)
-        fading = np.exp(-np.arange(rows) * step / _SETTLING)[:, None]
-        return ideal + (joints - ideal[:, :1]) * fading
+        return fade(ideal, joints, step)
 
     def path(self, start: np.ndarray, targets: np.ndarray, rows: int, step: float) -> np.ndarray:
         """Fingertip places (N, rows, 3) m from ``start`` (N, 3) to the tops ``targets`` (N, 3)."""
@@ -179,12 +178,19 @@ class ReachExpert:
         lift = beside * beside * (3 - 2 * beside) * settings.clearance
         height = targets[:, 2] - settings.press + lift - place[:, 2]
         free = np.clip(1 - height / _RISE, 0.05, 1.0)
-        move = self._approach(distance, dt) * free
+        move = approach(settings, distance, dt) * free
         direction = sideways / np.maximum(distance, 1e-9)[:, None]
-        climb = np.sign(height) * self._approach(np.abs(height), dt)
+        climb = np.sign(height) * approach(settings, np.abs(height), dt)
         return np.column_stack([direction * move[:, None], climb])
 
-    def _approach(self, distance: np.ndarray, dt: float) -> np.ndarray:
-        """Length of the next step (N,) m: as fast as allowed, braking to arrive at rest."""
-        braking = np.sqrt(2 * self.settings.acceleration * distance)
-        return np.minimum(np.minimum(braking, self.settings.speed) * dt, distance)
+
+def approach(settings: ReachSettings, distance: np.ndarray, dt: float) -> np.ndarray:
+    """Length of the next step (N,) m: as fast as allowed, braking to arrive at rest."""
+    braking = np.sqrt(2 * settings.acceleration * distance)
+    return np.minimum(np.minimum(braking, settings.speed) * dt, distance)
+
+
+def fade(ideal: np.ndarray, joints: np.ndarray, step: float) -> np.ndarray:
+    """Rows (N, rows, J) that begin at ``joints`` (J,) and soon are ``ideal``."""
+    fading = np.exp(-np.arange(ideal.shape[1]) * step / _SETTLING)[:, None]
+    return ideal + (joints - ideal[:, :1]) * fading

@@ -11,6 +11,7 @@ from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import load_yaml
+from dm0_ros.training.place import PlaceSettings
 from dm0_ros.training.reach import ReachSettings, Region
 
 
@@ -114,6 +115,7 @@ class Recipe:
     masked_slots: tuple[str, ...]  # cameras that the network does without
     network: NetworkSettings
     optimiser: OptimiserSettings
+    place: PlaceSettings | None = None  # what the expert needs for a task of kind place
     initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
 
 

@@ -19,7 +19,7 @@ from dm0_ros.policy.pictures import prepare_picture
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
-from dm0_ros.training.expert import TouchExpert
+from dm0_ros.training.expert import Expert, Scene
 from dm0_ros.training.recipe import Recipe
 
 _WATCH = 0.1  # s between looks whether a recording process has died
@@ -32,8 +32,8 @@ class Recorder:
         self.recipe, self.seed = recipe, seed
         self.robot = load_robot(recipe.robot)
         self.layout = self.robot.layout(recipe.layout)
-        self.simulator = Simulator(self.robot, load_world(recipe.world), seed)
-        self.expert = TouchExpert(self.robot, recipe.workspace, recipe.expert)
+        self.simulator = Simulator(self.robot, load_world(recipe.world), seed, recipe.task)
+        self.expert = Expert(self.simulator, recipe.workspace, recipe.expert, recipe.place)
 
     def perform(self, episode: int) -> dict[str, np.ndarray]:
         """Frames of one episode: pictures (F, V, S, S, 3), states (F, C), rows (F, O, H, C)."""
@@ -51,25 +51,18 @@ class Recorder:
         return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
 
     def _plan(self) -> np.ndarray:
-        world = self.simulator.world
-        tops = np.stack([self.simulator.object_pose(block.name)[:3] for block in world.objects])
-        tops[:, 2] += [block.size / 2 for block in world.objects]
         rows = self.recipe.network.chunk_size
-        return self.expert.plan(self.simulator.measured(), tops, rows, self.recipe.step)
+        return self.expert.plan(Scene.of(self.simulator), rows, self.recipe.step)
 
     def _frame(self, plans: np.ndarray) -> dict[str, np.ndarray]:
         views = [self._look(slot) for slot in self.robot.camera_slots]
         measured = self.simulator.measured()
         columns = self.layout.columns
-        rows = np.empty((*plans.shape[:2], len(columns)), np.float32)
-        for index, name in enumerate(columns):
-            moving = name in self.expert.names
-            source = plans[..., self.expert.names.index(name)] if moving else None
-            rows[..., index] = self.robot.home[name] if source is None else source
+        order = [self.expert.names.index(name) for name in columns]
         return {
             "pictures": np.stack(views),
             "states": np.array([measured[name] for name in columns], np.float32),
-            "rows": rows,
+            "rows": plans[..., order].astype(np.float32),
         }
 
     def _look(self, slot: str) -> np.ndarray:
@@ -81,14 +74,16 @@ class Recorder:
 
     def _follow(self, plan: np.ndarray, random: np.random.Generator) -> None:
         data = self.recipe.data
-        error = random.normal(0.0, data.disturbance, plan.shape[1]) * (random.random() < 0.5)
+        shaken = len(self.expert.joint_names)
+        error = np.zeros(plan.shape[1])
+        error[:shaken] = random.normal(0.0, data.disturbance, shaken) * (random.random() < 0.5)
         dt = 1.0 / self.robot.executor.rate
         times = np.arange(len(plan)) * self.recipe.step
         for tick in range(round(data.frame_interval / dt)):
             now = tick * dt
-            joints = [np.interp(now, times, column) for column in plan.T]
+            targets = [np.interp(now, times, column) for column in plan.T]
             offset = error * now / data.frame_interval
-            self.simulator.command(self.expert.names, joints + offset)
+            self.simulator.command(self.expert.names, targets + offset)
             self.simulator.step(dt)
 
 
@@ -132,7 +127,8 @@ def record(
 
 def _describe(recipe: Recipe) -> dict:
     parts = asdict(recipe)
-    keys = ("robot", "layout", "world", "workspace", "data", "expert", "step", "masked_slots")
+    keys = ("robot", "layout", "world", "task", "workspace", "data", "expert", "place", "step")
+    keys += ("masked_slots",)
     size, rows = recipe.network.vision.image_size, recipe.network.chunk_size
     return {key: parts[key] for key in keys} | {"picture_size": size, "rows": rows}
 
