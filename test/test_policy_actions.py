@@ -23,6 +23,7 @@ from dm0_ros.robots import load_robot
 from dm0_ros.robots.spec import Layout, RawUnit, Space
 
 LAYOUT = Layout(Space.JOINT_POSITION, ("shoulder", "finger", "elbow"), ("finger",))
+POSE = load_robot("franka").layout("pose")
 ANGLES = st.floats(-3, 3, allow_nan=False)
 STATS = compute_stats(
     np.random.default_rng(0).normal(size=(500, 3)),
@@ -68,11 +69,10 @@ def test_padding_is_what_the_network_is_trained_to_give(mode, padding):
 
 @given(state=st.floats(-math.pi, math.pi), step=st.floats(-3.0, 3.0))
 def test_pose_angles_go_the_short_way_round(state, step):
-    layout = load_robot("franka").layout("pose")
     pose = np.full(7, state)
     row = np.full((1, 7), state + step)
     row[0, 3:6] = (row[0, 3:6] + math.pi) % math.tau - math.pi  # as a driver would report it
-    differences = to_differences(row, pose, layout)
+    differences = to_differences(row, pose, POSE)
     np.testing.assert_allclose(differences[0, :6], step, atol=1e-9)
 
 
@@ -168,3 +168,15 @@ def test_the_rule_leaves_the_velocities_of_a_base():
     rule = GripperRule(threshold=0.04, below=0.0, above=0.08)
     rows = settle_grippers(np.array([[0.01, 0.01, 0.01]]), layout, rule)
     np.testing.assert_allclose(rows, [[0.01, 0.0, 0.01]])
+
+
+def test_velocities_of_a_base_are_not_in_the_state():
+    columns = ("elbow", "vx", "finger", "wz")
+    layout = Layout(Space.JOINT_POSITION, columns, ("finger", "vx", "wz"))
+    assert layout.state_columns == ("elbow", "finger")
+    state, rows = np.array([1.0, 0.05]), np.array([[1.5, 0.3, 0.04, -0.2]])
+    differences = to_differences(rows, state, layout)
+    np.testing.assert_allclose(differences, [[0.5, 0.3, 0.04, -0.2]])
+    np.testing.assert_allclose(from_differences(differences, state, layout), rows)
+    with pytest.raises(ValueError, match=r"4 columns .*, 2 of the state"):
+        to_differences(rows, np.zeros(4), layout)

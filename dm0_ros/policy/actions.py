@@ -28,7 +28,7 @@ class GripperRule:
 
 
 def to_differences(rows: np.ndarray, state: np.ndarray, layout: Layout) -> np.ndarray:
-    """Rows (..., H, C) minus state (..., C), except absolute columns.
+    """Rows (..., H, C) minus state (..., S), except absolute columns.
 
     Rows and state are SI and radians, differences in the units of the checkpoint's data.
     Differences of pose angles are wrapped to [-pi, pi): the arm goes the short way round.
@@ -64,7 +64,7 @@ def encode_actions(
     stats: NormStats,
     mode: Normalisation,
 ) -> np.ndarray:
-    """Rows (..., H, C) and state (..., C), as named in the layout, to (..., H, D) float32.
+    """Rows (..., H, C) and state (..., S), as named in the layout, to (..., H, D) float32.
 
     D is the length of the statistics, which is the network's ``action_dim``. Padding is put in
     before normalising, so with quantiles it becomes -1, which the network was trained to give.
@@ -110,8 +110,12 @@ def clip_columns(rows: np.ndarray, limits: Sequence[tuple[float, float]]) -> np.
 
 
 def _reference(state: np.ndarray, layout: Layout) -> np.ndarray:
+    """What to add to differences (..., 1, C): zero where columns are absolute."""
+    in_state = np.isin(layout.columns, layout.state_columns)
+    whole = np.zeros((*np.shape(state)[:-1], len(layout.columns)))
+    whole[..., in_state] = state
     absolute = np.isin(layout.columns, layout.absolute)
-    return np.where(absolute, 0.0, layout.to_data(state))[..., None, :]
+    return np.where(absolute, 0.0, layout.to_data(whole))[..., None, :]
 
 
 def _pose_angles(layout: Layout) -> np.ndarray:
@@ -122,9 +126,9 @@ def _pose_angles(layout: Layout) -> np.ndarray:
 
 
 def _check_columns(rows: np.ndarray, state: np.ndarray, layout: Layout) -> None:
-    count = len(layout.columns)
-    if np.shape(rows)[-1:] != (count,) or np.shape(state)[-1:] != (count,):
+    expected = len(layout.columns), len(layout.state_columns)
+    if (np.shape(rows)[-1], np.shape(state)[-1]) != expected:
         raise ValueError(
-            f"the layout has {count} columns ({', '.join(layout.columns)}), "
-            f"found rows {np.shape(rows)} and state {np.shape(state)}"
+            f"the layout has {expected[0]} columns ({', '.join(layout.columns)}), "
+            f"{expected[1]} of the state; found rows {np.shape(rows)} and state {np.shape(state)}"
         )

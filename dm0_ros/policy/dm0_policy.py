@@ -54,12 +54,12 @@ class Dm0Policy:
         self._parts = parts
         self._engine = parts.engine
         self._seed = seed
-        settings, columns = parts.settings, parts.layout.columns
+        settings = parts.settings
         self.spec = PolicySpec(
             name=settings.name,
             camera_slots=settings.used_slots,
-            state_names=columns,
-            action_names=columns,
+            state_names=parts.layout.state_columns,
+            action_names=parts.layout.columns,
             space=parts.layout.space,
             horizon=self._engine.config.chunk_size,
             step=settings.step,

@@ -47,7 +47,10 @@ class RawUnit:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to lay out state and action columns, by name. Values are SI and radians here."""
+    """One way to lay out state and action columns, by name. Values are SI and radians here.
+
+    The state has the columns of the action but for a base's velocities, which are only commanded.
+    """
 
     space: Space
     columns: tuple[str, ...]
@@ -58,6 +61,11 @@ class Layout:
         require_once(self.columns, "column", "columns")
         require_known(self.absolute, self.columns, "column", "absolute")
         require_known(self.raw, self.columns, "column", "raw")
+
+    @property
+    def state_columns(self) -> tuple[str, ...]:
+        """Columns of the state, in their order."""
+        return tuple(column for column in self.columns if column not in BASE_COLUMNS)
 
     def with_strokes(self, grippers: Sequence[Gripper]) -> "Layout":
         """The layout with the grippers' own widths where a raw unit leaves them out."""
