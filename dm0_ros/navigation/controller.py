@@ -66,7 +66,9 @@ class BaseController:
 
         Velocities begin at ``origin.stamp``: those that are over already are left out.
         """
-        self._motion, self._origin, self._moved = motion, origin, None
+        if self._motion is None:
+            self._moved = None
+        self._motion, self._origin = motion, origin
         rests = motion.stays if isinstance(motion, Route) else not np.any(motion.rows)
         if rests:
             self.stop("the plan says stop")

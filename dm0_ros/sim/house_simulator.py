@@ -59,7 +59,7 @@ class HouseSimulator:
         pose = np.array(pose, float)
         if not self._space.is_free(pose[:2])[0]:
             raise RobotError(f"{self.house.name}: the base does not fit at {pose[:2].tolist()}")
-        self.pose, self._start = pose, pose.copy()
+        self.pose, self.start = pose, pose.copy()
         self.twist, self._wanted = np.zeros(3), np.zeros(3)
         self.time = self._commanded = self.travelled = 0.0
         self.bumps = 0  # times that it has driven into something
@@ -100,10 +100,10 @@ class HouseSimulator:
 
     def odometry(self) -> Odometry:
         """What the wheels say."""
-        gap = self.pose[:2] - self._start[:2]
-        cosine, sine = np.cos(self._start[2]), np.sin(self._start[2])
+        gap = self.pose[:2] - self.start[:2]
+        cosine, sine = np.cos(self.start[2]), np.sin(self.start[2])
         place = np.array([cosine * gap[0] + sine * gap[1], cosine * gap[1] - sine * gap[0]])
-        pose = np.array([*place, wrap(self.pose[2] - self._start[2])])
+        pose = np.array([*place, wrap(self.pose[2] - self.start[2])])
         return Odometry(pose, self.twist.copy(), self.travelled)
 
     def look(self, slot: str, want_depth: bool = False) -> View:
