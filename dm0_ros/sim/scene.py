@@ -7,6 +7,7 @@ import numpy as np
 from dm0_ros.robots.cameras import look_at
 from dm0_ros.robots.kinematics import load_urdf
 from dm0_ros.robots.spec import RobotSpec, SimulatedCamera
+from dm0_ros.sim.moving_base import add_joints
 from dm0_ros.sim.world import Bin, Block, World
 
 # Bits of MuJoCo's contact masks. Robot parts do not collide with each other: the chain's primitive
@@ -38,6 +39,8 @@ def build_scene(spec: RobotSpec, world: World) -> mujoco.MjModel:
         if geom.contype:
             geom.contype, geom.conaffinity, geom.group = ROBOT, SCENE, _HIDDEN_GROUP
     _add_servos(scene, spec)
+    if spec.base:
+        add_joints(scene)
     _add_surroundings(scene, world)
     for slot, camera in spec.simulation.cameras.items():
         _add_camera(scene, slot, camera)

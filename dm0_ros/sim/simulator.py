@@ -8,7 +8,9 @@ import mujoco
 import numpy as np
 
 from dm0_ros.errors import RobotError
+from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.sim.moving_base import MovingBase
 from dm0_ros.sim.scene import ROBOT, build_scene
 from dm0_ros.sim.world import TaskKind, World, load_world
 
@@ -54,6 +56,7 @@ class Simulator:
             [self.model.joint(name).qposadr[0] for name in spec.column_names]
         )
         self._rates = np.array([self.model.joint(name).dofadr[0] for name in spec.column_names])
+        self.base = MovingBase(self.model, spec.base) if spec.base else None
         self._objects = {self.model.geom(n).id: n for n in self.world.object_names}
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         self._seeds = np.random.SeedSequence(seed)
@@ -75,6 +78,8 @@ class Simulator:
     def arrange(self, poses: np.ndarray, home: Mapping[str, float]) -> None:
         """Start afresh with objects at ``poses`` (N, 3: x, y, yaw) and the robot at ``home``."""
         mujoco.mj_resetData(self.model, self.data)
+        if self.base:
+            self.base.reset()
         for block, (x, y, yaw) in zip(self.world.objects, poses, strict=True):
             address = self.model.joint(block.name).qposadr[0]
             height = self.world.table.top + block.size / 2
@@ -87,7 +92,7 @@ class Simulator:
         self.placements: list[Outcome] = []
 
     def _jump_to_command(self) -> None:
-        self.data.qpos[self._addresses] = self.data.ctrl
+        self.data.qpos[self._addresses] = self.data.ctrl[: len(self._addresses)]
         for index in range(self.model.neq):
             if self.model.eq_type[index] == mujoco.mjtEq.mjEQ_JOINT:
                 follower, leader = self.model.eq_obj1id[index], self.model.eq_obj2id[index]
@@ -97,15 +102,19 @@ class Simulator:
         mujoco.mj_forward(self.model, self.data)
 
     def command(self, names: Sequence[str], values: Sequence[float]) -> None:
-        """Set servo targets by name: rad, and metres of opening for grippers.
+        """Set servo targets by name: rad, metres of opening for grippers, velocities of a base.
 
         Raises `RobotError` for an unknown name or a value that is not finite.
         """
         for name, value in zip(names, values, strict=True):
-            if name not in self.spec.column_names:
+            is_base = self.base is not None and name in BASE_COLUMNS
+            if name not in self.spec.column_names and not is_base:
                 raise RobotError(f"simulator: command for unknown joint '{name}'")
             if not np.isfinite(value):
                 raise RobotError(f"simulator: command for {name} is not finite")
+            if is_base:
+                self.base.command(name, value)
+                continue
             index = self.spec.column_names.index(name)
             self.data.ctrl[index] = value * self._scales.get(name, 1.0)
 
@@ -118,6 +127,8 @@ class Simulator:
         """Advance physics by ``duration`` seconds, in whole physics steps."""
         touching: set[str] = set()
         for _ in range(round(duration / self.model.opt.timestep)):
+            if self.base:
+                self.base.drive(self.data)
             mujoco.mj_step(self.model, self.data)
             touching = self._find_touching()
             if touching:
