@@ -12,6 +12,7 @@ from typing import Any
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.resources import find_resource
+from dm0_ros.robots.loading import load_robot
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
@@ -80,6 +81,8 @@ def describe(robot: str, **chosen: str) -> tuple[Process, ...]:
     ]
     if values["overlay"] == "true":
         processes.append(Process("overlay", False, {**common, **pictures}))
+    if not sim and load_robot(robot).adapters:
+        processes.insert(0, Process("adapter", False, common))
     if sim:
         # The simulator makes the time that the others use: it must not wait for it.
         clock = {"use_sim_time": False, "publish_clock": sim_time}

@@ -36,6 +36,15 @@ def test_simulation_adds_one_process_and_changes_no_other():
     assert {name: simulated[name] for name in real} == real
 
 
+def test_a_robot_of_foreign_drivers_gets_its_adapter():
+    real = by_name("wiring/aloha_piper")
+    assert set(real) == {"adapter", "executor", "policy", "overlay"}
+    assert real["adapter"].parameters["robot"] == "wiring/aloha_piper"
+    assert "adapter" not in by_name("wiring/aloha_piper", sim="true")
+    with pytest.raises(Dm0Error, match="No 'nobody"):
+        by_name("nobody")
+
+
 def test_choices_reach_the_nodes_that_they_concern():
     chosen = {"checkpoint": "/some/where", "device": "cuda", "compressed": "true"}
     graph = by_name("/a/robot.yaml", sim="true", autostart="false", **chosen)

@@ -23,7 +23,9 @@ def describe_launch(robots: tuple[str, ...]) -> LaunchDescription:
     """Launch arguments and processes for a robot: ``robots`` are its variants, default first."""
     arguments = [
         DeclareLaunchArgument(
-            "robot", default_value=robots[0], choices=robots, description="Variant of the robot."
+            "robot",
+            default_value=robots[0],
+            description=f"{' or '.join(robots)}, or a YAML: by its path or its name in config/.",
         )
     ]
     for argument in bringup.ARGUMENTS:

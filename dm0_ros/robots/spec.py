@@ -8,6 +8,7 @@ Units are SI and radians; gripper values are metres of opening between the finge
 from dataclasses import dataclass
 
 from dm0_ros.errors import RobotError
+from dm0_ros.robots.adapter import Adapter, check_adapters
 from dm0_ros.robots.base import Base
 from dm0_ros.robots.checks import require_all, require_known, require_once
 from dm0_ros.robots.layouts import Layout, RawUnit, Space, check_columns
@@ -64,6 +65,7 @@ class RobotSpec:
     simulation: Simulation | None = None
     speed_scaling: SpeedScaling | None = None
     base: Base | None = None
+    adapters: tuple[Adapter, ...] = ()
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -77,6 +79,7 @@ class RobotSpec:
             )
         if self.simulation:
             _check_simulation(self)
+        check_adapters(self.adapters, self.joint_names, self.gripper_names)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
