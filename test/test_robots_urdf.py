@@ -17,7 +17,7 @@ from dm0_ros.robots.description import load_urdf
 NAMES = [
     name.removesuffix(".yaml")
     for name in list_resources("config", ".yaml")
-    if "\nurdf:" in find_resource("config", name).read_text()
+    if "\nname:" in find_resource("config", name).read_text()
 ]
 ROBOTS = {name: load_urdf(load_robot(name)) for name in NAMES}
 ARM = """
