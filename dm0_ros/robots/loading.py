@@ -16,8 +16,7 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
 
     A file may begin with ``extends:`` and a robot, by name or by a path from there: its other keys
     take the place of that robot's. The URDF lies beside the YAML that names it, or else among the
-    package's. Raises `RobotError` that names the
-    file, the line and the key where something is wrong.
+    package's. Raises `RobotError` that names file, line and key where something is wrong.
     """
     section = _read(_find(name_or_path), ())
     spec = build(RobotSpec, section)
