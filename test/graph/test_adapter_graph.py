@@ -2,7 +2,6 @@
 """The adapter between the executor's topics and drivers of other messages, over DDS."""
 
 import importlib.util
-from functools import partial
 
 import pytest
 from rclpy.action import ActionServer, GoalResponse
@@ -26,7 +25,7 @@ def needs(package):
 
 
 class Commander:
-    """Where the executor would be."""
+    """Where the executor would be: says the same again and again, on one topic after the other."""
 
     def __init__(self, graph, robot):
         self.graph, self.spec = graph, load_robot(robot)
@@ -34,10 +33,15 @@ class Commander:
         self.arm = graph.publisher(Float64MultiArray, ARM, COMMAND)
         self.gripper = graph.publisher(Float64MultiArray, GRIPPER, COMMAND)
         self.states = graph.collect(JointState, "joint_states", SENSOR)
+        self.wanted = []
+        graph.node.create_timer(0.05, self._say)
 
     def command(self, arm, gripper):
-        self.arm.publish(Float64MultiArray(data=list(map(float, arm))))
-        self.gripper.publish(Float64MultiArray(data=list(map(float, gripper))))
+        self.wanted = [(self.arm, arm), (self.gripper, gripper)]
+
+    def _say(self):
+        for publisher, values in self.wanted:
+            publisher.publish(Float64MultiArray(data=list(map(float, values))))
 
 
 def test_two_pipers_are_one_robot(graph):
@@ -147,13 +151,9 @@ def test_a_robotiq_is_told_its_knuckle(graph):
     joints = graph.publisher(JointState, "joint_states", SENSOR)
     knuckle = "robotiq_85_left_knuckle_joint"
 
-    def tell(opening):
-        commander.gripper.publish(Float64MultiArray(data=[opening]))
-
-    closing = graph.node.create_timer(0.05, partial(tell, 0.0))
+    commander.command([0.0] * 6, [0.0])
     graph.wait(lambda: goals, "a goal")
     assert list(goals[-1].name) == [knuckle] and goals[-1].position[0] == pytest.approx(0.7929)
-    graph.node.destroy_timer(closing)
     joints.publish(JointState(name=["wrist_1_joint", knuckle], position=[0.3, 0.0]))
     graph.wait(
         lambda: any("gripper_left_finger_joint" in state.name for state in commander.states),
