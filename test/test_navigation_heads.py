@@ -63,7 +63,8 @@ def test_velocities():
     assert motion.at(0.0).tolist() == [0.4, 0.0, 0.0]
     assert motion.at(0.5).tolist() == [0.2, 0.0, 1.0]
     assert motion.at(1.0).tolist() == [0.0, 0.0, 0.0]
-    assert VelocityRows(0.5).read([(0.4, 1.0)]).rows.tolist() == [[0.4, 0.0, 1.0]]
+    planar = VelocityRows(0.5, ("vx", "wz"))
+    assert planar.read([(0.4, 1.0)]).rows.tolist() == [[0.4, 0.0, 1.0]]
 
 
 def test_velocities_lead_along_exact_arcs():
@@ -92,9 +93,14 @@ def test_heads_by_name_refuse_what_they_cannot_read(name):
 
 
 def test_wrong_shapes_and_names():
-    with pytest.raises(PlanError, match="shape"):
-        VelocityRows(0.1).read([1.0, 2.0])
+    for wrong in ([1.0, 2.0], [(1.0, 2.0)]):
+        with pytest.raises(PlanError, match="velocities must have 3 columns, not the shape"):
+            VelocityRows(0.1).read(wrong)
+    with pytest.raises(PlanError, match="no velocity vz; it has vx, vy, wz"):
+        VelocityRows(0.1, ("vx", "vz"))
+    with pytest.raises(PlanError, match="must have the shape"):
+        Route(np.zeros((2, 2)))
     with pytest.raises(PlanError, match="positive step"):
-        VelocityRows(0.0).read([(0.1, 0.0)])
+        VelocityRows(0.0).read([(0.1, 0.0, 0.0)])
     with pytest.raises(Dm0Error, match="no navigation head 'song'; there are words"):
         make_head("song")

@@ -156,7 +156,7 @@ def test_failures_far_apart_are_not_in_a_row():
     world = World(make_house(), (1.0, 1.0, 0.0), think)
     verdict = world.pursue(world.mission(settings), watch=get_in_the_way)
     assert verdict.outcome is Outcome.SUCCEEDED and not hurdles
-    hurdles = [1.5, 1.9]
+    hurdles = [1.5, 1.75]
     world = World(make_house(), (1.0, 1.0, 0.0), think)
     verdict = world.pursue(world.mission(settings), watch=get_in_the_way)
     assert verdict.outcome is Outcome.FAULT

@@ -33,7 +33,7 @@ class Driver:
                 f"{len(policy.spec.camera_slots)} views; a base needs base_twist from one view"
             )
         self._policy, self._wordings, self._seed = policy, wordings, seed
-        self._head = VelocityRows(policy.spec.step)
+        self._head = VelocityRows(policy.spec.step, policy.spec.action_names)
 
     def begin(self, number: int) -> None:
         """See `Agent`."""

@@ -7,6 +7,7 @@ waypoints in the body frame, or velocities.
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from dm0_ros.errors import Dm0Error, PlanError
 from dm0_ros.navigation.pursuit import integrate
 from dm0_ros.navigation.routes import Motion, Route, Velocities
+from dm0_ros.robots.layouts import BASE_COLUMNS
 
 _NOWHERE = Route(np.empty((0, 3)))
 
@@ -98,25 +100,40 @@ class Waypoints:
 
 
 class VelocityRows:
-    """Rows (H, 2 or 3): m/s ahead, m/s to the left where there are three, rad/s."""
+    """Rows (H, C) of body-frame velocities: m/s ahead and to the left, rad/s to the left."""
 
-    def __init__(self, step: float) -> None:
-        """``step``: seconds between rows."""
+    def __init__(self, step: float, columns: Sequence[str] = BASE_COLUMNS) -> None:
+        """``step``: seconds between rows; ``columns`` of vx, vy, wz; those left out are zero.
+
+        Raises `PlanError` for another column.
+        """
+        if unknown := [name for name in columns if name not in BASE_COLUMNS]:
+            raise PlanError(
+                f"a base has no velocity {', '.join(unknown)}; it has {', '.join(BASE_COLUMNS)}"
+            )
         self._step = step
+        self._places = [BASE_COLUMNS.index(name) for name in columns]
 
     def read(self, answer: np.ndarray) -> Velocities:
         """The velocities."""
-        rows = np.asarray(answer, float)
-        if rows.ndim == 2 and rows.shape[1] == 2:
-            rows = np.insert(rows, 1, 0.0, axis=1)
+        given = np.asarray(answer, float)
+        if given.ndim != 2 or given.shape[1] != len(self._places):
+            raise PlanError(
+                f"velocities must have {len(self._places)} columns, not the shape {given.shape}"
+            )
+        rows = np.zeros((len(given), 3))
+        rows[:, self._places] = given
         return Velocities(self._step, rows)
 
 
 HEADS = ("words", "steps", "waypoints", "velocities")
 
 
-def make_head(name: str, step: float = 0.25) -> Head:
-    """The head of that name; ``step`` s is for velocities. Raises `Dm0Error` for another."""
+def make_head(name: str, step: float = 0.25, columns: Sequence[str] = BASE_COLUMNS) -> Head:
+    """The head of that name; ``step`` s and ``columns`` are for velocities.
+
+    Raises `Dm0Error` for another name.
+    """
     match name:
         case "words":
             return Words()
@@ -125,5 +142,5 @@ def make_head(name: str, step: float = 0.25) -> Head:
         case "waypoints":
             return Waypoints()
         case "velocities":
-            return VelocityRows(step)
+            return VelocityRows(step, columns)
     raise Dm0Error(f"there is no navigation head '{name}'; there are {', '.join(HEADS)}")

@@ -94,7 +94,10 @@ class NavigatorNode(LifecycleNode):
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="policy")
         if self._own:
             self._policy = self._worker.submit(self._load).result()
-        self._head = make_head(self._value("head"), self._policy.spec.step if self._own else 0.25)
+            spec = self._policy.spec
+            self._head = make_head(_OWN_HEAD, spec.step, spec.action_names)
+        else:
+            self._head = make_head(self._value("head"))
         if house := self._value("house"):
             self._judge = Judge(load_house(house))
         self._open_output()

@@ -77,12 +77,13 @@ def train(
     trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device, initial)
     steps = recipe.optimiser.steps
     network = trainer.run(lambda n, loss: report(Progress("train", n, steps, loss)))
-    _write_losses(trainer.losses, folder)
-    _write_checkpoint(recipe, network, stats, checkpoint)
+    write_losses(trainer.losses, folder)
+    write_checkpoint(recipe, network, stats, checkpoint)
     return checkpoint
 
 
-def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
+def write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
+    """Weights, statistics and how to feed them, beside the tokenizer that is there."""
     halve(network).save_pretrained(folder)
     save_stats(stats, folder)
     settings = {
@@ -114,7 +115,7 @@ def halve(network: DM0) -> DM0:
     return copied
 
 
-def _write_losses(losses: list[float], folder: Path) -> None:
+def write_losses(losses: list[float], folder: Path) -> None:
     """Loss of every step as CSV, and its curve as a picture."""
     from matplotlib.figure import Figure  # takes a second to import
 
