@@ -162,6 +162,11 @@ def test_columns_and_views_come_from_the_robot(name):
     assert entry.columns == ()
 
 
+def test_alohas_left_arm_comes_first():
+    columns = load_robot("aloha").layout("joint").columns
+    assert [name.partition("_")[0] for name in columns] == ["left"] * 7 + ["right"] * 7
+
+
 def test_the_ur5s_rule_opens_and_closes_the_right_way_round():
     settings = CATALOGUE["table30_stack_color_blocks"].settings
     layout = settings.layout_of(load_robot("ur5"))
