@@ -104,7 +104,8 @@ class World:
     def __post_init__(self) -> None:
         for name, task in self.tasks.items():
             if task.kind is TaskKind.PLACE and self.bin is None:
-                raise RobotError(f"task {name} needs a 'bin' in this world; add one")
+                message = f"task {name} needs a 'bin' in this world; add one"
+                raise RobotError(message, key=("tasks", name, "kind"))
 
     @property
     def object_names(self) -> tuple[str, ...]:
