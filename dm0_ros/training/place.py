@@ -13,10 +13,12 @@ from dm0_ros.training.reach import PoseTable, ReachSettings, approach, fade
 
 _SUBSTEPS = 5  # of integration per row
 _RISE = 0.05  # m below the wanted height at which sideways motion stops
-_AT = 0.008  # m: nearer than this the fingers are at the object
+_AT = 0.002  # m: nearer than this the fingers begin to close on the object
+_NEAR = 0.015  # m: nearer than this they go on closing
+_BEGUN = 0.01  # m less than open: they have begun to close
 _OVER = 0.015  # m: nearer than this, sideways, the object is over the middle of the bin
 _SPARE = 0.012  # m by which open fingers are wider than what they let go
-_HELD = 0.02  # m between fingertips and the centre of what they hold
+_HELD = 0.03  # m between fingertips and the centre of what they hold
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,11 @@ class PlaceExpert:
         sideways = goal - state.place[:, :2]
         distance = np.linalg.norm(sideways, axis=1)
         low = np.where(leaving, self._top + settings.drop, centres[:, 2])
-        at = ~leaving & (distance < _AT) & (np.abs(state.place[:, 2] - low) < _AT)
-        over = state.held & (distance < _OVER) & (state.place[:, 2] - low < _AT)
+        # The arm is late behind its plan: fingers that began to close early would lift the object
+        # by its edge; fingers that have begun must not open for being a little off.
+        near = np.where(state.opening < settings.opening - _BEGUN, _NEAR, _AT)
+        at = ~leaving & (distance < near) & (np.abs(state.place[:, 2] - low) < near)
+        over = state.held & (distance < _OVER) & (state.place[:, 2] - low < _NEAR)
 
         lift = np.where(leaving, self._top + settings.carry - low, motion.clearance)
         beside = np.clip(distance / motion.funnel, 0.0, 1.0)

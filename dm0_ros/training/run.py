@@ -86,15 +86,16 @@ def write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Pat
     """Weights, statistics and how to feed them, beside the tokenizer that is there."""
     halve(network).save_pretrained(folder)
     save_stats(stats, folder)
+    robot = load_robot(recipe.robot)
     settings = {
         "name": f"dm0-{recipe.name}",
-        "robots": [recipe.robot],
+        "robots": [robot.name],  # the recipe may give a path
         "layout": recipe.layout,
         "step": recipe.step,
         "normalisation": recipe.normalisation.value,
         "max_text_tokens": recipe.max_text_tokens,
         "pad_colour": recipe.picture_pad.value,
-        "camera_slots": list(load_robot(recipe.robot).camera_slots),
+        "camera_slots": list(robot.camera_slots),
         "masked_slots": list(recipe.masked_slots),
         "world": recipe.world,
         "task": recipe.task,
