@@ -27,7 +27,7 @@ def objectnav(
     policies: Annotated[str, typer.Option(help="which, with commas between")] = ",".join(POLICIES),
     robot: Annotated[str, typer.Option(help="a base: name in config/, or a YAML")] = "mobile_base",
     house: Annotated[str, typer.Option(help="in config/worlds/ [the robot's own]")] = "",
-    checkpoint: Annotated[str, typer.Option(help="of the policy 'nano'")] = "nano-navigation",
+    checkpoint: Annotated[str, typer.Option(help="of the policy 'nano'")] = "dm0-nano",
     device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="of the network; 0: one a core")] = 1,
     json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,

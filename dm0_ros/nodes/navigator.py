@@ -67,7 +67,7 @@ class NavigatorNode(LifecycleNode):
         fixed = partial(declare, self, read_only=True)
         fixed("robot", "mobile_base", "Robot: a name in config/, or a YAML")
         fixed("head", _OWN_HEAD, "What plans look like", choices=HEADS)
-        fixed("checkpoint", "nano-navigation", "DM0 checkpoint of the head 'velocities'")
+        fixed("checkpoint", "dm0-nano", "DM0 checkpoint of the head 'velocities'")
         fixed("device", "cpu", "Where the network works: cpu, cuda, cuda:1 ...")
         fixed("threads", 1, "CPU threads of the network", (1, 256))
         fixed("niceness", 5, "Priority that the network gives up to other work", (0, 19))
