@@ -2,12 +2,14 @@
 """The description of the graph, and that every way to start it says the same."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from arm_tables import TABLES
 
 from dm0_ros import bringup
 from dm0_ros.commands.up import Follower, up
@@ -145,6 +147,12 @@ def test_launch_files_say_nothing_of_their_own():
         source = path.read_text()
         assert "describe_launch(" in source and len(source.splitlines()) < 15
         assert path.name.removesuffix(".launch.py") in source
+
+
+def test_every_arm_has_a_launch_file():
+    files = sorted((ROOT / "launch").glob("*.launch.py"))
+    offered = [re.findall(r'"(\w+)"', path.read_text().partition("robots=")[2]) for path in files]
+    assert {name for names in offered for name in names} >= set(TABLES)
 
 
 def test_rviz_shows_what_the_graph_publishes():
