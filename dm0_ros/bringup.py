@@ -46,7 +46,11 @@ ARGUMENTS = (
         "use_sim_time", "false", "Take the time from /clock; with sim, publish it too.", _FLAG
     ),
     Argument("seed", "0", "Seed of the simulated scenes."),
-    Argument("world", "", "World to simulate, in config/worlds/; empty: the robot's own."),
+    Argument(
+        "world",
+        "",
+        "World to simulate, in config/worlds/ or for a base habitat:FILE; empty: the robot's own.",
+    ),
     Argument("log_level", "info", "Least severity that nodes log.", LOG_LEVELS),
 )
 
@@ -104,10 +108,12 @@ def _describe_base(
     """The processes of a robot that is only a base; in simulation the navigator is judged."""
     if not scene:
         return (Process("navigator", True, navigator),)
-    house = values["world"] or spec.simulation.world if spec.simulation else ""
+    house = values["world"] or (spec.simulation.world if spec.simulation else "")
+    # Only our own houses are known well enough to judge a drive.
+    judged = {} if house.startswith("habitat:") else {"house": house}
     return (
         Process("house_simulator", False, scene),
-        Process("navigator", True, {**navigator, "house": house}),
+        Process("navigator", True, {**navigator, **judged}),
     )
 
 

@@ -60,8 +60,11 @@ def test_a_base_has_a_navigator_that_is_judged_in_simulation_alone():
     for process in simulated.values():
         assert process.parameters["compressed"] is True
     other = by_name("mobile_base", sim="true", world="other")
-    assert {other["house_simulator"].parameters["world"], "other"} == {"other"}
+    assert other["house_simulator"].parameters["world"] == "other"
     assert other["navigator"].parameters["house"] == "other"
+    scene = by_name("mobile_base", sim="true", world="habitat:/data/scene.glb")
+    assert scene["house_simulator"].parameters["world"] == "habitat:/data/scene.glb"
+    assert "house" not in scene["navigator"].parameters
 
 
 def test_choices_reach_the_nodes_that_they_concern():

@@ -17,7 +17,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from dm0_ros.errors import Dm0Error, RobotError
-from dm0_ros.navigation.house import load_house
 from dm0_ros.nodes.bases import (
     Frames,
     image_from_depth,
@@ -32,7 +31,7 @@ from dm0_ros.nodes.pictures import compressed_from_picture, image_from_picture
 from dm0_ros.nodes.quality import SENSOR
 from dm0_ros.nodes.stamps import read_clock, to_time
 from dm0_ros.robots.loading import load_robot
-from dm0_ros.sim.house_simulator import HouseSimulator
+from dm0_ros.sim.house_simulator import HouseSimulator, open_place
 from dm0_ros.sim.live import CameraTurns
 
 _RATE = 50.0  # Hz of odometry, as diff_drive_controller's
@@ -49,7 +48,8 @@ class HouseSimulatorNode(Node):
         super().__init__("house_simulator")
         self._read_parameters()
         self._lock = threading.Lock()  # held by whoever touches the simulator
-        self._simulator = HouseSimulator(self._spec, self._house, self._seed)
+        place = open_place(self._world, self._spec.base.radius)
+        self._simulator = HouseSimulator(self._spec, place, self._seed)
         self._episode = 1
         self._complaint = ""
         self._simulated = 0.0  # s since the start, over all resets
@@ -64,7 +64,7 @@ class HouseSimulatorNode(Node):
         self._pacer = Pacer(_RATE, self._step, self._break_down)
         self._pacer.start()
         self.get_logger().info(
-            f"simulating {self._spec.title} in '{self._house.name}', seed {self._seed}"
+            f"simulating {self._spec.title} in '{self._world}', seed {self._seed}"
         )
 
     def stop(self) -> None:
@@ -80,8 +80,10 @@ class HouseSimulatorNode(Node):
         self._spec = load_robot(robot)
         if self._spec.base is None or self._spec.simulation is None:
             raise RobotError(f"{robot}: its YAML lacks a 'base' or a 'simulation' section")
-        house = declare(self, "world", "", "House in config/worlds/; empty: the robot's own")
-        self._house = load_house(house or self._spec.simulation.world)
+        world = declare(
+            self, "world", "", "In config/worlds/, or habitat:FILE; empty: the robot's own"
+        )
+        self._world = world or self._spec.simulation.world
         self._seed = declare(self, "seed", 0, "Seed of the sequence of starts", (0, 2**31 - 1))
         own = self._spec.simulation.camera_rate
         self._camera_rate = declare(

@@ -19,8 +19,11 @@ from dm0_ros.robots.description import load_urdf
 _STOP_TIMEOUT = "15"  # s from SIGINT to SIGTERM, and from there to SIGKILL
 
 
-def describe_launch(robots: tuple[str, ...]) -> LaunchDescription:
-    """Launch arguments and processes for a robot: ``robots`` are its variants, default first."""
+def describe_launch(robots: tuple[str, ...], **defaults: str) -> LaunchDescription:
+    """Launch arguments and processes for a robot: ``robots`` are its variants, default first.
+
+    ``defaults`` are of arguments that have others here than everywhere else.
+    """
     arguments = [
         DeclareLaunchArgument(
             "robot",
@@ -32,7 +35,7 @@ def describe_launch(robots: tuple[str, ...]) -> LaunchDescription:
         arguments.append(
             DeclareLaunchArgument(
                 argument.name,
-                default_value=argument.default,
+                default_value=defaults.get(argument.name, argument.default),
                 description=argument.description,
                 choices=argument.choices or None,
             )

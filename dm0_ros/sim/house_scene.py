@@ -2,12 +2,13 @@
 """A house in MuJoCo, and a camera that can be put anywhere in it: colour and depth."""
 
 import math
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
+from dm0_ros.navigation.free_space import FreeSpace
 from dm0_ros.navigation.house import House, Shape, Solid
+from dm0_ros.navigation.views import View
 
 _FLOOR_THICKNESS = 0.02  # m
 _NEAR, _FAR = 0.03, 40.0  # m: what is nearer or further is not drawn
@@ -77,14 +78,6 @@ def _add(scene: mujoco.MjSpec, kind, position, size, colour) -> None:
     )
 
 
-@dataclass(frozen=True)
-class View:
-    """What a camera saw."""
-
-    colour: np.ndarray  # (height, width, 3) uint8 RGB
-    depth: np.ndarray | None  # (height, width) float32, m along the optical axis
-
-
 class HouseCamera:
     """Looks around in a house. Not thread-safe; render from the thread that made it."""
 
@@ -120,3 +113,16 @@ class HouseCamera:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+class HousePlace(FreeSpace):
+    """One of our houses as a `Place` for a base of ``radius`` m."""
+
+    @property
+    def name(self) -> str:
+        """The house's."""
+        return self.house.name
+
+    def open_camera(self, width: int, height: int, field_of_view: float) -> HouseCamera:
+        """See `Place`."""
+        return HouseCamera(self.house, width, height, field_of_view)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dm0_ros.errors import RobotError
-from dm0_ros.navigation.free_space import FreeSpace
+from dm0_ros.navigation.habitat import PREFIX, HabitatScene
 from dm0_ros.navigation.house import House, load_house
 from dm0_ros.navigation.limits import approach_twist
 from dm0_ros.navigation.pursuit import integrate, wrap
+from dm0_ros.navigation.views import Camera, Place, View
 from dm0_ros.robots.spec import RobotSpec
-from dm0_ros.sim.house_scene import HouseCamera, View
+from dm0_ros.sim.house_scene import HousePlace
 
 _TOUCH = 1e-5  # m: a drive that is shorter than wanted by more has met something
 
@@ -35,13 +36,14 @@ class HouseSimulator:
     Raises `RobotError` where the robot's YAML has no base or no simulation section.
     """
 
-    def __init__(self, spec: RobotSpec, house: House | None = None, seed: int = 0) -> None:
+    def __init__(self, spec: RobotSpec, place: Place | House | None = None, seed: int = 0) -> None:
         if spec.base is None or spec.simulation is None:
             raise RobotError(f"{spec.name}: a house needs a robot with a base and a simulation")
         self.spec, self.base = spec, spec.base
-        self.house = house or load_house(spec.simulation.world)
-        self._space = FreeSpace(self.house, self.base.radius)
-        self._cameras: dict[str, HouseCamera] = {}
+        if place is None:
+            place = open_place(spec.simulation.world, self.base.radius)
+        self.place = HousePlace(place, self.base.radius) if isinstance(place, House) else place
+        self._cameras: dict[str, Camera] = {}
         self._seeds = np.random.SeedSequence(seed)
         self.reset()
 
@@ -51,14 +53,14 @@ class HouseSimulator:
         Without a seed, the next place of the sequence that the constructor's seed began.
         """
         random = np.random.default_rng(self._seeds.spawn(1)[0] if seed is None else seed)
-        (place,) = self._space.sample(random, 1)
+        (place,) = self.place.sample(random, 1)
         self.arrange(np.array([*place, random.uniform(-np.pi, np.pi)]))
 
     def arrange(self, pose: np.ndarray) -> None:
         """Start at rest at ``pose`` (3,). Raises `RobotError` where the base does not fit."""
         pose = np.array(pose, float)
-        if not self._space.is_free(pose[:2])[0]:
-            raise RobotError(f"{self.house.name}: the base does not fit at {pose[:2].tolist()}")
+        if not self.place.is_free(pose[:2])[0]:
+            raise RobotError(f"{self.place.name}: the base does not fit at {pose[:2].tolist()}")
         self.pose, self.start = pose, pose.copy()
         self.twist, self._wanted = np.zeros(3), np.zeros(3)
         self.time = self._commanded = self.travelled = 0.0
@@ -89,7 +91,7 @@ class HouseSimulator:
 
     def _move(self, dt: float) -> None:
         wanted = integrate(self.pose, self.twist, dt)
-        reached = self._space.drive(self.pose[:2], wanted[:2])
+        reached = self.place.drive(self.pose[:2], wanted[:2])
         touches = bool(np.linalg.norm(reached - wanted[:2]) > _TOUCH)
         if touches:
             self.twist[:2] = 0.0
@@ -110,8 +112,8 @@ class HouseSimulator:
         """What a camera of the robot sees."""
         camera = self.spec.simulation.cameras[slot]
         if slot not in self._cameras:
-            self._cameras[slot] = HouseCamera(
-                self.house, camera.width, camera.height, camera.field_of_view
+            self._cameras[slot] = self.place.open_camera(
+                camera.width, camera.height, camera.field_of_view
             )
         cosine, sine = np.cos(self.pose[2]), np.sin(self.pose[2])
         x, y, z = camera.position
@@ -127,3 +129,10 @@ class HouseSimulator:
         for camera in self._cameras.values():
             camera.close()
         self._cameras.clear()
+
+
+def open_place(world: str, radius: float) -> Place:
+    """The house ``config/worlds/<world>.yaml``, or a scene of habitat-sim: ``habitat:<file>``."""
+    if world.startswith(PREFIX):
+        return HabitatScene(world.removeprefix(PREFIX))
+    return HousePlace(load_house(world), radius)
