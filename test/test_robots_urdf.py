@@ -12,7 +12,7 @@ import pytest
 
 from dm0_ros.resources import find_resource, list_resources
 from dm0_ros.robots import load_robot
-from dm0_ros.robots.description import load_urdf
+from dm0_ros.robots.description import find_root, load_urdf
 
 NAMES = [
     name.removesuffix(".yaml")
@@ -148,3 +148,8 @@ def test_a_good_arm_has_no_problem():
 )
 def test_each_problem_is_found(old, new, found):
     assert any(problem.startswith(found) for problem in problems(ARM.replace(old, new)))
+
+
+@pytest.mark.parametrize(("name", "root"), [("franka", "fr3_link0"), ("aloha", "base_link")])
+def test_the_root_is_the_link_that_hangs_on_no_joint(name, root):
+    assert find_root(ROBOTS[name]) == root

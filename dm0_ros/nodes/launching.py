@@ -3,7 +3,6 @@
 
 import sys
 from functools import partial
-from xml.etree import ElementTree
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
@@ -14,7 +13,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from dm0_ros import bringup
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
-from dm0_ros.robots.description import load_urdf
+from dm0_ros.robots.description import find_root, load_urdf
 
 _STOP_TIMEOUT = "15"  # s from SIGINT to SIGTERM, and from there to SIGKILL
 
@@ -86,15 +85,12 @@ def _make_node(process: bringup.Process, chosen: dict[str, str]) -> Node:
 def _make_view(robot: str, chosen: dict[str, str]) -> list[Node]:
     """RViz, and for the simulator what a driver brings along: the robot's links as frames."""
     urdf = load_urdf(load_robot(robot))
-    tree = ElementTree.fromstring(urdf)
-    inner = {child.get("link") for child in tree.iterfind("joint/child")}
-    (root,) = {link.get("name") for link in tree.iterfind("link")} - inner
     clock = {"use_sim_time": chosen["use_sim_time"] == "true"}
     window = Node(
         package="rviz2",
         executable="rviz2",
         namespace=chosen["namespace"],
-        arguments=["-d", str(find_resource("config", "robot.rviz")), "-f", root],
+        arguments=["-d", str(find_resource("config", "robot.rviz")), "-f", find_root(urdf)],
         parameters=[clock],
     )
     if chosen["sim"] != "true":

@@ -38,6 +38,14 @@ def load_urdf(spec: RobotSpec) -> str:
         raise RobotError(message, key=("urdf",)) from cause
 
 
+def find_root(urdf: str) -> str:
+    """Name of the link that hangs on no joint."""
+    tree = ElementTree.fromstring(urdf)
+    inner = {child.get("link") for child in tree.iterfind("joint/child")}
+    (root,) = [name for link in tree.iterfind("link") if (name := link.get("name")) not in inner]
+    return root
+
+
 def check_description(spec: RobotSpec) -> None:
     """Raises `RobotError` where the URDF lacks a joint or a link that the robot's YAML names."""
     root = ElementTree.fromstring(load_urdf(spec))
