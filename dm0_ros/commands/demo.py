@@ -75,6 +75,8 @@ def demo(
     settings = find_checkpoint(checkpoint).load_settings()
     world = world or settings.world or spec.simulation.world
     task = task or settings.task or ""
+    # rcl refuses a parameter without a value.
+    scene = {"world": world, "task": task} if task else {"world": world}
     tasks = choose_tasks(load_world(world), episodes, seed, task)
     bag = _prepare(out)
     begun = time.monotonic()
@@ -84,7 +86,7 @@ def demo(
             _make_commands(
                 robot,
                 bag,
-                {"policy": {"threads": threads}, "simulator": {"world": world, "task": task}},
+                {"policy": {"threads": threads}, "simulator": scene},
                 checkpoint=checkpoint,
                 device=device,
                 compressed=str(compressed).lower(),
