@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dm0_ros.errors import Dm0Error, RobotError
 from dm0_ros.sim.tasks import choose_tasks
-from dm0_ros.sim.world import Instructions, load_world
+from dm0_ros.sim.world import Instructions, TaskKind, load_world
 
 WORLD = load_world("three_blocks")
 
@@ -49,3 +49,17 @@ def test_world_without_instructions_is_refused():
 def test_unknown_task_is_refused_with_those_that_there_are():
     with pytest.raises(RobotError, match="no task 'dance'; its tasks are touch"):
         choose_tasks(WORLD, 3, 0, "dance")
+
+
+def test_a_task_says_what_has_to_happen_in_its_own_words():
+    world = load_world("blocks_and_bin")
+    kinds = {name: choose_tasks(world, 6, 0, name) for name in world.tasks}
+    assert {task.kind for task in kinds["pick"]} == {TaskKind.PLACE}
+    assert {task.kind for task in kinds["touch"]} == {TaskKind.TOUCH}
+    assert choose_tasks(world, 6, 0) == kinds["pick"]
+    assert not {t.instruction for t in kinds["pick"]} & {t.instruction for t in kinds["touch"]}
+
+
+def test_a_bin_is_needed_to_put_something_into_it():
+    with pytest.raises(RobotError, match="task pick needs a 'bin'"):
+        replace(load_world("blocks_and_bin"), bin=None)
