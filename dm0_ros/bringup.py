@@ -15,6 +15,7 @@ from dm0_ros.resources import find_resource
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import RobotSpec
 
+EMPTY = "''"  # an empty text among ROS arguments, which are YAML
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -143,7 +144,7 @@ def ros_arguments(process: Process, **chosen: str) -> list[str]:
         words += ["--params-file", values["params_file"]]
     for name, value in process.parameters.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        words += ["-p", f"{name}:={text}"]
+        words += ["-p", f"{name}:={text or EMPTY}"]
     for old, new in process.remaps.items():
         words += ["-r", f"{old}:={new}"]
     if values["namespace"]:

@@ -116,6 +116,13 @@ def test_command_line_of_a_process():
     assert text.index("--params-file /p.yaml") < text.index("-p robot")
 
 
+def test_an_empty_text_is_one_for_ros_too():
+    """Without quotes rcl refuses the whole command line."""
+    chosen = {"sim": "true", "world": ""}
+    line = bringup.command(by_name(**chosen)["simulator"], **chosen)
+    assert "world:=''" in line and not [word for word in line if word.endswith(":=")]
+
+
 def test_environment_is_only_added_to(monkeypatch):
     monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
