@@ -12,7 +12,10 @@ from typing import Any
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.resources import find_resource
+from dm0_ros.robots.loading import load_robot
+from dm0_ros.robots.spec import RobotSpec
 
+EMPTY = "''"  # an empty text among ROS arguments, which are YAML
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -44,6 +47,11 @@ ARGUMENTS = (
         "use_sim_time", "false", "Take the time from /clock; with sim, publish it too.", _FLAG
     ),
     Argument("seed", "0", "Seed of the simulated scenes."),
+    Argument(
+        "world",
+        "",
+        "World to simulate, in config/worlds/ or for a base habitat:FILE; empty: the robot's own.",
+    ),
     Argument("log_level", "info", "Least severity that nodes log.", LOG_LEVELS),
 )
 
@@ -68,25 +76,47 @@ def describe(robot: str, **chosen: str) -> tuple[Process, ...]:
 
     ``chosen`` overrides `defaults`, as text. Raises `Dm0Error` for an unknown argument or choice.
     """
-    values = _check(chosen)
-    sim, sim_time = values["sim"] == "true", values["use_sim_time"] == "true"
+    values, spec = _check(chosen), load_robot(robot)
+    sim_time = values["use_sim_time"] == "true"
     common = {"robot": robot, "use_sim_time": sim_time}
     pictures = {"compressed": values["compressed"] == "true"}
     starts = {"autostart": values["autostart"] == "true"}
     network = {"checkpoint": values["checkpoint"], "device": values["device"]}
-    moving = {**common, **starts, "simulated": sim}
+    # The simulator makes the time that the others use: it must not wait for it.
+    clock = {"use_sim_time": False, "publish_clock": sim_time}
+    scene = {"robot": robot, "seed": _whole_number("seed", values["seed"])}
+    scene |= {"world": values["world"], **pictures, **clock}
+    if values["sim"] != "true":
+        scene = {}
+    if spec.base and not spec.joints:
+        return _describe_base(spec, values, scene, {**common, **pictures, **network, **starts})
+    moving = {**common, **starts, "simulated": values["sim"] == "true"}
     processes = [
         Process("executor", True, moving),
         Process("policy", True, {**moving, **pictures, **network}),
     ]
     if values["overlay"] == "true":
         processes.append(Process("overlay", False, {**common, **pictures}))
-    if sim:
-        # The simulator makes the time that the others use: it must not wait for it.
-        clock = {"use_sim_time": False, "publish_clock": sim_time}
-        scene = {"robot": robot, "seed": _whole_number("seed", values["seed"])}
-        processes.insert(0, Process("simulator", False, {**scene, **pictures, **clock}))
+    if not scene and spec.adapters:
+        processes.insert(0, Process("adapter", False, common))
+    if scene:
+        processes.insert(0, Process("simulator", False, scene))
     return tuple(processes)
+
+
+def _describe_base(
+    spec: RobotSpec, values: Mapping[str, str], scene: Mapping, navigator: Mapping
+) -> tuple[Process, ...]:
+    """The processes of a robot that is only a base; in simulation the navigator is judged."""
+    if not scene:
+        return (Process("navigator", True, navigator),)
+    house = values["world"] or (spec.simulation.world if spec.simulation else "")
+    # Only our own houses are known well enough to judge a drive.
+    judged = {} if house.startswith("habitat:") else {"house": house}
+    return (
+        Process("house_simulator", False, scene),
+        Process("navigator", True, {**navigator, **judged}),
+    )
 
 
 def _check(chosen: Mapping[str, str]) -> dict[str, str]:
@@ -115,7 +145,7 @@ def ros_arguments(process: Process, **chosen: str) -> list[str]:
         words += ["--params-file", values["params_file"]]
     for name, value in process.parameters.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        words += ["-p", f"{name}:={text}"]
+        words += ["-p", f"{name}:={text or EMPTY}"]
     for old, new in process.remaps.items():
         words += ["-r", f"{old}:={new}"]
     if values["namespace"]:

@@ -2,8 +2,25 @@
 """Errors that a person can act on: each names the thing that is wrong and the remedy."""
 
 
+def dotted(key: tuple[str | int, ...]) -> str:
+    """A key as people write it, such as ``joints[2].upper``."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+    return "".join(parts).removeprefix(".")
+
+
 class Dm0Error(Exception):
-    """Base of every error that this package raises for bad input. The text is for the user."""
+    """Base of every error that this package raises for bad input. The text is for the user.
+
+    ``key`` leads to the entry of a YAML that is wrong: names in mappings, indices in lists.
+    """
+
+    def __init__(self, message: str = "", key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{dotted(self.key)}: {message}" if self.key else message
 
 
 class RobotError(Dm0Error):

@@ -2,15 +2,20 @@
 """The description of the graph, and that every way to start it says the same."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from arm_tables import TABLES
 
 from dm0_ros import bringup
 from dm0_ros.commands.up import Follower, up
 from dm0_ros.errors import Dm0Error
+from dm0_ros.resources import find_resource
+from dm0_ros.robots import load_robot
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,10 +41,41 @@ def test_simulation_adds_one_process_and_tells_those_that_count_on_latencies():
         assert {**real[name].parameters, "simulated": True} == simulated[name].parameters
 
 
+def test_a_robot_of_foreign_drivers_gets_its_adapter():
+    real = by_name("wiring/aloha_piper")
+    assert set(real) == {"adapter", "executor", "policy", "overlay"}
+    assert real["adapter"].parameters["robot"] == "wiring/aloha_piper"
+    assert "adapter" not in by_name("wiring/aloha_piper", sim="true")
+    with pytest.raises(Dm0Error, match="No 'nobody"):
+        by_name("nobody")
+
+
+def test_a_base_has_a_navigator_that_is_judged_in_simulation_alone():
+    real = by_name("mobile_base", checkpoint="/some/where", autostart="false")
+    assert set(real) == {"navigator"} and real["navigator"].lifecycle
+    assert real["navigator"].parameters["checkpoint"] == "/some/where"
+    assert real["navigator"].parameters["autostart"] is False
+    assert "house" not in real["navigator"].parameters
+    simulated = by_name("mobile_base", sim="true", seed="3", compressed="true")
+    assert set(simulated) == {"house_simulator", "navigator"}
+    assert simulated["navigator"].parameters["house"] == "house"
+    assert simulated["house_simulator"].parameters["seed"] == 3
+    for process in simulated.values():
+        assert process.parameters["compressed"] is True
+    other = by_name("mobile_base", sim="true", world="other")
+    assert other["house_simulator"].parameters["world"] == "other"
+    assert other["navigator"].parameters["house"] == "other"
+    scene = by_name("mobile_base", sim="true", world="habitat:/data/scene.glb")
+    assert scene["house_simulator"].parameters["world"] == "habitat:/data/scene.glb"
+    assert "house" not in scene["navigator"].parameters
+
+
 def test_choices_reach_the_nodes_that_they_concern():
     chosen = {"checkpoint": "/some/where", "device": "cuda", "compressed": "true"}
-    graph = by_name("/a/robot.yaml", sim="true", autostart="false", **chosen)
-    assert {p.parameters["robot"] for p in graph.values()} == {"/a/robot.yaml"}
+    path = str(find_resource("config", "franka.yaml"))
+    graph = by_name(path, sim="true", autostart="false", world="three_blocks", **chosen)
+    assert {p.parameters["robot"] for p in graph.values()} == {path}
+    assert graph["simulator"].parameters["world"] == "three_blocks"
     assert graph["policy"].parameters["checkpoint"] == "/some/where"
     assert graph["policy"].parameters["device"] == "cuda"
     for name in ("policy", "overlay", "simulator"):
@@ -83,6 +119,13 @@ def test_command_line_of_a_process():
     assert text.index("--params-file /p.yaml") < text.index("-p robot")
 
 
+def test_an_empty_text_is_one_for_ros_too():
+    """Without quotes rcl refuses the whole command line."""
+    chosen = {"sim": "true", "world": ""}
+    line = bringup.command(by_name(**chosen)["simulator"], **chosen)
+    assert "world:=''" in line and not [word for word in line if word.endswith(":=")]
+
+
 def test_environment_is_only_added_to(monkeypatch):
     monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
@@ -92,7 +135,11 @@ def test_environment_is_only_added_to(monkeypatch):
 
 
 def test_every_described_process_is_a_node_of_the_package():
-    for process in bringup.describe("franka", sim="true"):
+    processes = [
+        *bringup.describe("franka", sim="true"),
+        *bringup.describe("mobile_base", sim="true"),
+    ]
+    for process in processes:
         assert (ROOT / "dm0_ros/nodes" / f"{process.name}.py").is_file()
 
 
@@ -113,6 +160,27 @@ def test_launch_files_say_nothing_of_their_own():
         source = path.read_text()
         assert "describe_launch(" in source and len(source.splitlines()) < 15
         assert path.name.removesuffix(".launch.py") in source
+
+
+def test_every_arm_has_a_launch_file():
+    files = sorted((ROOT / "launch").glob("*.launch.py"))
+    offered = [re.findall(r'"(\w+)"', path.read_text().partition("robots=")[2]) for path in files]
+    assert {name for names in offered for name in names} >= set(TABLES)
+
+
+def test_rviz_shows_what_the_graph_publishes():
+    """One file for all robots: their pictures are on topics of the same names."""
+    shown = yaml.safe_load(find_resource("config", "robot.rviz").read_text())
+    topics = {
+        display["Name"]: display[key]["Value"]
+        for display in shown["Visualization Manager"]["Displays"]
+        for key in ("Topic", "Description Topic")
+        if key in display
+    }
+    pictures = {f"overlay/{slot}/image" for slot in load_robot("franka").camera_slots}
+    assert topics.pop("Robot") == "robot_description"
+    assert topics.pop("Plan") == "overlay/markers"
+    assert set(topics.values()) == pictures - {"overlay/left_hand/image"}  # nothing is drawn there
 
 
 def test_bringup_needs_no_ros():

@@ -120,7 +120,7 @@ def test_every_visible_damage_is_named(folder):
         (lambda f: (f / INDEX).unlink(), "neither"),
         (lambda f: (f / "norm_stats.json").unlink(), "norm_stats.json is missing"),
         (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer"),
-        (lambda f: (f / "policy.yaml").write_text("name: x"), "policy.yaml: missing key robots"),
+        (lambda f: (f / "policy.yaml").write_text("name: x"), "policy.yaml:1: missing key robots"),
         (lambda f: os.truncate(f / SHARDS[1], 9000), f"{SHARDS[1]} is truncated"),
     ],
 )

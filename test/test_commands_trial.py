@@ -8,6 +8,7 @@ import pytest
 from dm0_ros.commands.trial import perform
 from dm0_ros.errors import Dm0Error
 from dm0_ros.sim.tasks import Task
+from dm0_ros.sim.world import TaskKind
 
 
 @dataclass
@@ -65,6 +66,13 @@ def test_episode_is_judged_by_the_first_touch_in_time(attempt, outcome, first, s
     assert episode.seconds == pytest.approx(seconds)
     assert episode.success == (outcome == "touched")
     assert (episode.message, episode.plans) == (attempt.message, 4)
+
+
+def test_what_was_put_into_the_bin_is_called_placed():
+    client = Client([Attempt(("red",), 109.0, outcome="cancelled")])
+    task = Task("red", "put the red block into the bin", TaskKind.PLACE)
+    (episode,) = perform(client, [task], 20.0, False, lambda number, task: None)
+    assert (episode.outcome, episode.success, episode.seconds) == ("placed", True, 9.0)
 
 
 def test_each_task_begins_with_a_reset():

@@ -20,9 +20,10 @@ from dm0_ros.policy.actions import (
 )
 from dm0_ros.policy.normalisation import Normalisation, compute_stats
 from dm0_ros.robots import load_robot
-from dm0_ros.robots.spec import Layout, Space
+from dm0_ros.robots.spec import Layout, RawUnit, Space
 
 LAYOUT = Layout(Space.JOINT_POSITION, ("shoulder", "finger", "elbow"), ("finger",))
+POSE = load_robot("franka").layout("pose")
 ANGLES = st.floats(-3, 3, allow_nan=False)
 STATS = compute_stats(
     np.random.default_rng(0).normal(size=(500, 3)),
@@ -68,11 +69,10 @@ def test_padding_is_what_the_network_is_trained_to_give(mode, padding):
 
 @given(state=st.floats(-math.pi, math.pi), step=st.floats(-3.0, 3.0))
 def test_pose_angles_go_the_short_way_round(state, step):
-    layout = load_robot("franka").layout("pose")
     pose = np.full(7, state)
     row = np.full((1, 7), state + step)
     row[0, 3:6] = (row[0, 3:6] + math.pi) % math.tau - math.pi  # as a driver would report it
-    differences = to_differences(row, pose, layout)
+    differences = to_differences(row, pose, POSE)
     np.testing.assert_allclose(differences[0, :6], step, atol=1e-9)
 
 
@@ -126,3 +126,75 @@ def test_columns_are_clipped_each_to_its_own_limits():
     rows = np.array([[-5.0, 0.2, 0.0], [0.5, 0.05, 7.0]])
     clipped = clip_columns(rows, ((-1.0, 1.0), (0.0, 0.1), (-2.0, 3.0)))
     assert clipped.tolist() == [[-1.0, 0.1, 0.0], [0.5, 0.05, 3.0]]
+
+
+REGISTER = load_robot("ur5").layout("pose")  # its gripper: 3 open, 228 closed, 0.085 m
+
+
+def pose_row(*grippers):
+    return np.array([[-0.4, 0.1, 0.3, 3.1, 0.0, 0.0, gripper] for gripper in grippers])
+
+
+def test_a_raw_gripper_is_a_register_in_the_data_and_metres_outside():
+    """facts/robots.md, A.1: width = 0.085 (228 - r) / 225."""
+    widths = [0.085, 0.0, 0.0425, 0.085 * (228 - 50) / 225]
+    differences = to_differences(pose_row(*widths), pose_row(0.02)[0], REGISTER)
+    np.testing.assert_allclose(differences[:, 6], [3.0, 228.0, 115.5, 50.0])
+    np.testing.assert_allclose(differences[:, :6], 0.0, atol=1e-12)
+    rows = from_differences(differences, pose_row(0.02)[0], REGISTER)
+    np.testing.assert_allclose(rows, pose_row(*widths), atol=1e-12)
+
+
+def test_the_rule_sees_the_register_and_metres_come_after():
+    rule = GripperRule(threshold=50.0, below=3.0, above=228.0)
+    differences = np.zeros((4, 7))
+    differences[:, 6] = [3.0, 49.9, 50.0, 240.0]
+    rows = from_differences(differences, pose_row(0.0)[0], REGISTER, rule)
+    np.testing.assert_allclose(rows[:, 6], [0.085, 0.085, 0.0, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", list(Normalisation))
+@given(widths=arrays(np.float64, 5, elements=st.floats(0.0, 0.085)))
+def test_round_trip_of_a_register(mode, widths):
+    rows, state = pose_row(*widths), pose_row(0.03)[0]
+    samples = np.random.default_rng(0).normal(size=(500, 7)) * [*[0.1] * 6, 100.0]
+    stats = compute_stats(samples, samples, width=32)
+    columns = encode_actions(rows, state, REGISTER, stats, mode)
+    decoded = decode_actions(columns, state, REGISTER, stats, mode)
+    np.testing.assert_allclose(decoded, rows, atol=1e-5)
+
+
+def test_a_raw_column_may_be_a_difference_too():
+    unit = RawUnit(closed=0.0, open=1.0, widths=(0.02, 0.07))
+    layout = Layout(Space.JOINT_POSITION, ("finger",), (), {"finger": unit})
+    differences = to_differences(np.array([[0.045], [0.07]]), np.array([0.02]), layout)
+    np.testing.assert_allclose(differences, [[0.5], [1.0]])
+    rows = from_differences(differences, np.array([0.02]), layout)
+    np.testing.assert_allclose(rows, [[0.045], [0.07]])
+
+
+def test_angles_of_each_arm_wrap():
+    columns = ("left_x", "left_roll", "right_yaw", "right_gripper")
+    layout = Layout(Space.EEF_POSE, columns, ("right_gripper",))
+    differences = to_differences(np.full((1, 4), 3.1), np.full(4, -3.1), layout)
+    wrapped = 6.2 - math.tau
+    np.testing.assert_allclose(differences, [[6.2, wrapped, wrapped, 3.1]])
+
+
+def test_the_rule_leaves_the_velocities_of_a_base():
+    layout = Layout(Space.JOINT_POSITION, ("elbow", "finger", "vx"), ("finger", "vx"))
+    rule = GripperRule(threshold=0.04, below=0.0, above=0.08)
+    rows = settle_grippers(np.array([[0.01, 0.01, 0.01]]), layout, rule)
+    np.testing.assert_allclose(rows, [[0.01, 0.0, 0.01]])
+
+
+def test_velocities_of_a_base_are_not_in_the_state():
+    columns = ("elbow", "vx", "finger", "wz")
+    layout = Layout(Space.JOINT_POSITION, columns, ("finger", "vx", "wz"))
+    assert layout.state_columns == ("elbow", "finger")
+    state, rows = np.array([1.0, 0.05]), np.array([[1.5, 0.3, 0.04, -0.2]])
+    differences = to_differences(rows, state, layout)
+    np.testing.assert_allclose(differences, [[0.5, 0.3, 0.04, -0.2]])
+    np.testing.assert_allclose(from_differences(differences, state, layout), rows)
+    with pytest.raises(ValueError, match=r"4 columns .*, 2 of the state"):
+        to_differences(rows, np.zeros(4), layout)

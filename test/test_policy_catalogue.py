@@ -8,12 +8,13 @@ import pytest
 import yaml
 
 from dm0_ros.errors import CheckpointError
-from dm0_ros.policy.actions import GripperRule
+from dm0_ros.policy.actions import GripperRule, from_differences
 from dm0_ros.policy.catalogue import find_entry, load_catalogue, stretch_step
 from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.settings import dump_settings, load_settings
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
+from dm0_ros.robots.spec import Space
 
 CATALOGUE = load_catalogue()
 RUNNABLE = [name for name, entry in CATALOGUE.items() if entry.settings]
@@ -145,14 +146,35 @@ def test_prompts_are_kept_to_the_letter():
     assert len(CATALOGUE["table30_generalist_ur5"].prompts) == 6
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_columns_are_known_or_come_from_the_robot(name):
+WIDTHS = {"arx5": 7, "aloha": 14, "franka": 7, "ur5": 7}  # facts/dm0_model.md, C.8
+
+
+@pytest.mark.parametrize("name", [name for name in RUNNABLE if name != "libero"])
+def test_columns_and_views_come_from_the_robot(name):
     entry = CATALOGUE[name]
-    if not entry.columns:
-        layout = entry.settings.layout_of(load_robot(entry.robot))
-        assert len(layout.columns) == 7
-    elif entry.settings.clip:
-        assert len(entry.settings.clip) == len(entry.columns)
+    robot = load_robot(entry.robot)
+    layout = entry.settings.layout_of(robot)
+    assert len(layout.columns) == WIDTHS[entry.robot]
+    assert [layout.columns.index(name) for name in layout.absolute] == (
+        [6, 13] if entry.robot == "aloha" else [6]
+    )
+    assert layout.space is (Space.JOINT_POSITION if entry.robot == "aloha" else Space.EEF_POSE)
+    assert entry.columns == ()
+
+
+def test_alohas_left_arm_comes_first():
+    columns = load_robot("aloha").layout("joint").columns
+    assert [name.partition("_")[0] for name in columns] == ["left"] * 7 + ["right"] * 7
+
+
+def test_the_ur5s_rule_opens_and_closes_the_right_way_round():
+    settings = CATALOGUE["table30_stack_color_blocks"].settings
+    layout = settings.layout_of(load_robot("ur5"))
+    still = np.zeros(7)
+    predicted = np.zeros((3, 7))
+    predicted[:, 6] = [3.0, 49.0, 51.0]  # of the register: 3 is open, 228 closed
+    rows = from_differences(predicted, still, layout, settings.gripper)
+    np.testing.assert_allclose(rows[:, 6], [0.085, 0.085, 0.0], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
@@ -180,14 +202,17 @@ def test_names_and_repositories_find_the_same_entry():
     [
         (
             lambda t: t["tasks"]["stack_bowls"].pop("prompt"),
-            "tasks.stack_bowls: missing key promp",
+            r"checkpoints.yaml:\d+: tasks.stack_bowls: missing key promp",
         ),
         (lambda t: t["tasks"]["stack_bowls"].update(rows=[25]), "rows: expected 2 entries"),
         (
             lambda t: t["tasks"]["stack_bowls"].update(robot="robo"),
-            "stack_bowls is for robot 'robo",
+            r"checkpoints.yaml:\d+: tasks.stack_bowls.robot: stack_bowls is for robot 'robo",
         ),
-        (lambda t: t["robots"]["arx5"].update(speed=1), "robots.arx5: unknown key speed"),
+        (
+            lambda t: t["robots"]["arx5"].update(speed=1),
+            r"checkpoints.yaml:\d+: robots.arx5.speed: unknown key speed",
+        ),
         (lambda t: t["robots"]["aloha"].pop("gripper"), "its robot has no gripper rule"),
         (lambda t: t["defaults"].update(normalisation="minmax"), "'minmax' is not one of"),
     ],

@@ -58,7 +58,7 @@ def test_several_arms_have_their_names_before_their_columns():
     (arm,) = robot.end_effectors
     ends = tuple(dataclasses.replace(arm, name=name) for name in ("left", "right"))
     ends = (ends[0], dataclasses.replace(ends[1], tip="wrist_1_link"))
-    both = dataclasses.replace(robot, end_effectors=ends)
+    both = dataclasses.replace(robot, end_effectors=ends, layouts={})
     terms = ("x", "y", "z", "roll", "pitch", "yaw")
     columns = [f"{name}_{term}" for name in ("right", "left") for term in terms]
     state = Proprioception(columns, both).state(robot.home)

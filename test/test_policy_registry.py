@@ -102,7 +102,7 @@ def test_missing_gpu_is_named(tiny_checkpoint):
     [
         (
             "dm0-nan",
-            "no public checkpoint 'dm0-nan'; .*list.* names, dm0-nano comes with the package",
+            "no public checkpoint 'dm0-nan'; .*list.* names, dm0-nano, .* come with the package",
         ),
         ("/nowhere/at/all", "there is no folder '/nowhere/at/all'"),
     ],

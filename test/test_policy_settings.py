@@ -46,26 +46,30 @@ def test_missing_file_says_what_to_write(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "key", "message"),
     [
-        ({"step": 0.0}, "step is 0.0 s; it must be positive"),
-        ({"step": None}, "missing key step; add it"),
-        ({"rate": 10}, "unknown key rate; known keys are name, robots"),
-        ({"normalisation": "minmax"}, "'minmax' is not one of quantile, z_score"),
-        ({"max_text_tokens": 0}, "max_text_tokens must be at least 1"),
-        ({"robots": []}, "robots is empty"),
-        ({"camera_slots": ["high", "high"]}, "camera_slots names a slot twice"),
-        ({"masked_slots": ["wrist"]}, "masked_slots must be some, not all, of camera_slots"),
-        ({"masked_slots": GOOD["camera_slots"]}, "some, not all"),
-        ({"camera_slots": [], "masked_slots": []}, "found no slot at all"),
-        ({"executed_rows": 0}, "executed_rows must be at least 1"),
-        ({"gripper": {"threshold": 0.01}}, r"policy\.yaml\.gripper: missing key below"),
-        ({"clip": [[0.0, 1.0], [2.0, 1.0]]}, "clip has a lower limit above its upper one"),
+        ({"step": 0.0}, "step", "is 0.0 s; it must be positive"),
+        ({"step": None}, "", "missing key step; add it"),
+        ({"rate": 10}, "rate", "unknown key rate; known keys are name, robots"),
+        ({"normalisation": "minmax"}, "normalisation", "'minmax' is not one of quantile, z_score"),
+        ({"max_text_tokens": 0}, "max_text_tokens", "is 0; it must be at least 1"),
+        ({"robots": []}, "robots", "is empty; name those"),
+        ({"camera_slots": ["high", "high"]}, "camera_slots", "names a slot twice; see high, high"),
+        ({"masked_slots": ["wrist"]}, "masked_slots", "the masked slots must be some, not all"),
+        ({"masked_slots": GOOD["camera_slots"]}, "masked_slots", "the masked slots must be some"),
+        ({"camera_slots": [], "masked_slots": []}, "camera_slots", "the masked slots must be"),
+        ({"executed_rows": 0}, "executed_rows", "is 0; it must be at least 1"),
+        ({"gripper": {"threshold": 0.01}}, "gripper", "missing key below"),
+        ({"clip": [[0.0, 1.0], [2.0, 1.0]]}, "clip", "has a lower limit above its upper one"),
     ],
 )
-def test_contradictions_are_named(tmp_path, change, message):
-    with pytest.raises(CheckpointError, match=message):
+def test_contradictions_are_named_with_line_and_key(tmp_path, change, key, message):
+    with pytest.raises(CheckpointError) as caught:
         load(tmp_path, **change)
+    path = tmp_path / "policy.yaml"
+    lines = path.read_text().splitlines()
+    number = [line.partition(":")[0] for line in lines].index(key) + 1 if key else 1
+    assert str(caught.value).startswith(f"{path}:{number}: {key}{': ' * bool(key)}{message}")
 
 
 @pytest.mark.parametrize(

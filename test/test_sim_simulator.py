@@ -10,7 +10,8 @@ from dm0_ros.errors import RobotError
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.kinematics import Chain, load_urdf
 from dm0_ros.sim.simulator import Simulator
-from dm0_ros.training.reach import PoseTable, ReachExpert
+from dm0_ros.sim.world import load_world
+from dm0_ros.training.reach import PoseTable, ReachExpert, Region
 from dm0_ros.training.recipe import load_recipe
 
 
@@ -59,8 +60,9 @@ def test_gripper_is_commanded_by_opening_and_reported_by_finger(simulator):
 def test_the_scripted_expert_touches_the_named_block_first(simulator, block):
     simulator.reset(seed=11)
     top = simulator.object_pose(block)[:3] + np.array([0, 0, 0.025])
-    lower, upper = np.array([0.30, -0.24, 0.03]), np.array([0.62, 0.24, 0.30])
-    table = PoseTable(simulator.spec, lower, upper, spacing=0.06)
+    (arm,) = simulator.spec.end_effectors
+    region = Region((0.30, -0.24, 0.03), (0.62, 0.24, 0.30))
+    table = PoseTable(simulator.spec, arm, region, spacing=0.06)
     expert = ReachExpert(table, load_recipe("nano-franka").expert)
     joints = np.array([simulator.spec.home[name] for name in table.names])
     (plan,) = expert.plan(joints, top[None], 50, 0.1)
@@ -124,3 +126,11 @@ def test_a_robot_without_simulation_is_refused():
     spec = dataclasses.replace(load_robot("franka"), simulation=None)
     with pytest.raises(RobotError, match="no 'simulation' section"):
         Simulator(spec)
+
+
+def test_objects_find_room_where_the_first_two_can_be_in_the_way_of_the_third():
+    world = load_world("three_blocks_near")
+    for seed in range(300):
+        poses = world.place(np.random.default_rng(seed))
+        gaps = np.linalg.norm(poses[:, None, :2] - poses[None, :, :2], axis=2)
+        assert gaps[~np.eye(3, dtype=bool)].min() >= world.placement.min_distance

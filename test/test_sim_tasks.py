@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dm0_ros.errors import Dm0Error
+from dm0_ros.errors import Dm0Error, RobotError
 from dm0_ros.sim.tasks import choose_tasks
-from dm0_ros.sim.world import Instructions, load_world
+from dm0_ros.sim.world import Instructions, TaskKind, load_world
 
 WORLD = load_world("three_blocks")
 
@@ -25,7 +25,7 @@ def test_objects_and_wordings_take_turns(count, seed):
     assert max(by_object.values()) - min(by_object.values()) <= 1
     trained = {
         wording.format(object=name)
-        for wording in WORLD.instructions.training
+        for wording in WORLD.task().instructions.training
         for name in WORLD.object_names
     }
     for task in tasks:
@@ -40,6 +40,26 @@ def test_seeds_differ():
 
 
 def test_world_without_instructions_is_refused():
-    world = replace(WORLD, instructions=Instructions(training=("x",), test=()))
+    nothing = replace(WORLD.task(), instructions=Instructions(training=("x",), test=()))
+    world = replace(WORLD, tasks={"touch": nothing})
     with pytest.raises(Dm0Error, match="no test instructions"):
         choose_tasks(world, 3, 0)
+
+
+def test_unknown_task_is_refused_with_those_that_there_are():
+    with pytest.raises(RobotError, match="no task 'dance'; its tasks are touch"):
+        choose_tasks(WORLD, 3, 0, "dance")
+
+
+def test_a_task_says_what_has_to_happen_in_its_own_words():
+    world = load_world("blocks_and_bin")
+    kinds = {name: choose_tasks(world, 6, 0, name) for name in world.tasks}
+    assert {task.kind for task in kinds["pick"]} == {TaskKind.PLACE}
+    assert {task.kind for task in kinds["touch"]} == {TaskKind.TOUCH}
+    assert choose_tasks(world, 6, 0) == kinds["pick"]
+    assert not {t.instruction for t in kinds["pick"]} & {t.instruction for t in kinds["touch"]}
+
+
+def test_a_bin_is_needed_to_put_something_into_it():
+    with pytest.raises(RobotError, match="task pick needs a 'bin'"):
+        replace(load_world("blocks_and_bin"), bin=None)

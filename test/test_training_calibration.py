@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fresh network sees what differs between pictures; wide matrices move no faster than others."""
+"""Where training starts: a fresh network sees what differs between pictures, wide matrices move no
+faster than others, and another checkpoint's weights are taken over.
+"""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from model_samples import SMALL, observation
 
+from dm0_ros.errors import Dm0Error
 from dm0_ros.model import DM0
-from dm0_ros.training.calibration import centre_picture_tokens, parameter_groups
+from dm0_ros.training.calibration import adopt_weights, centre_picture_tokens, parameter_groups
+from dm0_ros.training.run import halve
 
 
 def differing_pictures(count=24):
@@ -48,3 +54,37 @@ def test_every_parameter_is_in_one_group_and_wide_ones_move_slowly():
     assert rates[id(wide)] == pytest.approx(96 / wide[0].numel())
     assert rates[id(bias)] == 1.0
     assert rates[id(model.model.llm.embed_tokens.weight)] == 1.0
+
+
+def test_weights_are_taken_over_but_for_the_columns_of_another_robot(tmp_path):
+    torch.manual_seed(1)
+    known = DM0(SMALL)
+    known.save_pretrained(tmp_path)
+    same, wider = DM0(SMALL), DM0(replace(SMALL, action_dim=SMALL.action_dim + 3))
+    own = {name: tensor.clone() for name, tensor in wider.state_dict().items()}
+    adopt_weights(same, tmp_path)
+    adopt_weights(wider, tmp_path)
+    for name, tensor in known.state_dict().items():
+        assert torch.equal(same.state_dict()[name], tensor), name
+        fits = own[name].shape == tensor.shape
+        assert torch.equal(wider.state_dict()[name], tensor if fits else own[name]), name
+
+
+def test_weights_of_another_size_are_refused_by_name(tmp_path):
+    DM0(SMALL).save_pretrained(tmp_path)
+    llm = replace(SMALL.llm, vocab_size=SMALL.llm.vocab_size + 8)
+    with pytest.raises(Dm0Error, match=r"embed_tokens.*give it the same 'network'"):
+        adopt_weights(DM0(replace(SMALL, llm=llm)), tmp_path)
+
+
+def test_half_the_size_on_disk_is_nearly_the_same_network(tmp_path):
+    torch.manual_seed(2)
+    network = DM0(SMALL)
+    network.save_pretrained(tmp_path / "whole")
+    halve(network).save_pretrained(tmp_path / "half")
+    sizes = [(tmp_path / n / "model.safetensors").stat().st_size for n in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    read = DM0.from_pretrained(tmp_path / "half").state_dict()
+    for name, tensor in network.state_dict().items():
+        assert tensor.dtype == read[name].dtype == torch.float32
+        torch.testing.assert_close(read[name], tensor, rtol=2**-8, atol=0.0)

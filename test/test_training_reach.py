@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dm0_ros.robots import load_robot
-from dm0_ros.training.reach import PoseTable, ReachExpert, ReachSettings
+from dm0_ros.training.reach import PoseTable, ReachExpert, ReachSettings, Region
 
 SETTINGS = ReachSettings(speed=0.25, acceleration=0.5, clearance=0.10, funnel=0.06, press=0.006)
 LOWER, UPPER = np.array([0.36, -0.12, 0.04]), np.array([0.56, 0.12, 0.28])
@@ -16,7 +16,9 @@ STEP = 0.1
 
 @pytest.fixture(scope="module")
 def expert():
-    return ReachExpert(PoseTable(load_robot("franka"), LOWER, UPPER, spacing=0.04), SETTINGS)
+    franka = load_robot("franka")
+    table = PoseTable(franka, franka.end_effectors[0], Region(LOWER, UPPER), spacing=0.04)
+    return ReachExpert(table, SETTINGS)
 
 
 def place(fractions):

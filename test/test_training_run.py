@@ -50,7 +50,8 @@ def test_the_checkpoint_drives_the_simulated_robot(run_folder):
     moved = simulator.measured()["fr3_joint1"] - robot.home["fr3_joint1"]
     assert abs(moved) > 1e-6
     assert episode.instruction in {
-        wording.format(object=episode.target) for wording in simulator.world.instructions.test
+        wording.format(object=episode.target)
+        for wording in simulator.world.task().instructions.test
     }
 
 
@@ -119,7 +120,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(trainer_parts, tmp_path
 
 def test_test_wordings_are_not_trained_on():
     world = Simulator(load_robot("franka")).world
-    assert not set(world.instructions.training) & set(world.instructions.test)
+    instructions = world.task().instructions
+    assert not set(instructions.training) & set(instructions.test)
 
 
 def test_unknown_recipe_key_is_named(tmp_path):

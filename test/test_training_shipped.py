@@ -1,41 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoint that ships: whole, small, and able to do what it is for."""
+"""The checkpoints that ship: whole, small, made by a recipe, and able to do what they are for."""
 
 import pytest
 
-from dm0_ros.policy.registry import find_checkpoint, load_policy
+from dm0_ros.errors import CheckpointError
+from dm0_ros.policy.registry import choose_shipped, find_checkpoint, list_shipped, load_policy
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
+from dm0_ros.sim.world import load_world
 from dm0_ros.training.recipe import load_recipe
 from dm0_ros.training.rollout import evaluate
 
-FRANKA = load_robot("franka")
+EPISODES = 6
 
 
-@pytest.fixture(scope="module")
-def policy():
-    return load_policy("dm0-nano", FRANKA)
+@pytest.fixture(scope="module", params=list_shipped())
+def name(request):
+    return request.param
 
 
-def test_it_is_small_and_has_a_model_card():
-    folder = find_checkpoint("dm0-nano").folder
+def test_it_is_small_and_has_a_model_card(name):
+    folder = find_checkpoint(name).folder
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
-    card = (folder / "README.md").read_text()
-    assert "dm0 train nano-franka --seed 0" in card
+    assert f"dm0 train {name} --seed 0" in (folder / "README.md").read_text()
 
 
-def test_it_is_what_its_recipe_makes(policy):
-    recipe = load_recipe("nano-franka")
-    assert policy.spec.name == f"dm0-{recipe.name}"
-    assert policy.spec.horizon == recipe.network.chunk_size
-    assert policy.spec.step == recipe.step
+def test_it_is_what_its_recipe_makes(name):
+    recipe = load_recipe(name)
+    robot, settings = load_robot(recipe.robot), find_checkpoint(name).load_settings()
+    assert (settings.robots, settings.world, settings.task) == (
+        (recipe.robot,),
+        recipe.world,
+        recipe.task,
+    )
+    spec = load_policy(name, robot).spec
+    assert spec.name == f"dm0-{name}"
+    assert (spec.horizon, spec.step) == (recipe.network.chunk_size, recipe.step)
     masked = recipe.masked_slots
-    assert policy.spec.camera_slots == tuple(s for s in FRANKA.camera_slots if s not in masked)
+    assert spec.camera_slots == tuple(slot for slot in robot.camera_slots if slot not in masked)
+    if recipe.initial:
+        assert recipe.initial in list_shipped()
 
 
-def test_it_follows_instructions_in_words_it_was_not_trained_on(policy):
-    simulator = Simulator(FRANKA)
-    episodes = evaluate(policy, simulator, episodes=6, seed=5, time_limit=10.0)
+def test_it_follows_instructions_in_words_it_was_not_trained_on(name):
+    settings = find_checkpoint(name).load_settings()
+    robot = load_robot(settings.robots[0])
+    simulator = Simulator(robot, load_world(settings.world), 0, settings.task)
+    policy = load_policy(name, robot)
+    episodes = evaluate(policy, simulator, EPISODES, 5, time_limit=20.0, task=settings.task)
     simulator.close()
-    # Chance is two of six; rounding differs between machines, so one miss is forgiven.
-    assert sum(episode.success for episode in episodes) >= 5, episodes
+    # Chance is two of six; rounding differs between machines, so a few misses are forgiven.
+    assert sum(episode.success for episode in episodes) >= 4, episodes
+
+
+def test_the_one_for_a_robot_is_found_by_what_it_was_trained_for():
+    assert choose_shipped("franka") == "nano-franka"
+    assert choose_shipped("ur5", "touch") == "nano-ur5"
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint .* for franka and task dance; .*touch"
+    ):
+        choose_shipped("franka", "dance")
+    assert load_policy("dm0-nano", load_robot("ur5")).spec.name == "dm0-nano-ur5"

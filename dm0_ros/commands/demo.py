@@ -40,7 +40,11 @@ def demo(
     episodes: Annotated[int, typer.Option(min=1, help="instructions to give")] = 9,
     seed: Annotated[int, typer.Option(min=0, help="of scenes, objects and wordings")] = 0,
     robot: Annotated[str, typer.Option(help="name in config/, or a YAML file")] = "franka",
-    checkpoint: Annotated[str, typer.Option(help="name, or a checkpoint folder")] = "dm0-nano",
+    task: Annotated[str, typer.Option(help="one of the world's [the checkpoint's own]")] = "",
+    world: Annotated[str, typer.Option(help="in config/worlds/ [the checkpoint's own]")] = "",
+    checkpoint: Annotated[
+        str, typer.Option(help="name, or a checkpoint folder; dm0-nano: what fits robot and task")
+    ] = "dm0-nano",
     device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="of the network; 0: one a core")] = 1,
     time_limit: Annotated[float, typer.Option(min=1.0, help="s for each instruction")] = 20.0,
@@ -57,7 +61,7 @@ def demo(
     every instruction was given, however many were followed, and with 1 where a node failed.
     """
     from dm0_ros.commands.display import Display
-    from dm0_ros.policy.registry import find_checkpoint
+    from dm0_ros.policy.registry import FAMILY, choose_shipped, find_checkpoint
     from dm0_ros.replay.episodes import save_episodes
     from dm0_ros.robots.loading import load_robot
     from dm0_ros.sim.tasks import choose_tasks
@@ -66,8 +70,14 @@ def demo(
     spec = load_robot(robot)
     if spec.simulation is None:
         raise Dm0Error(f"{robot}: its YAML has no 'simulation' section, so it cannot be simulated")
-    find_checkpoint(checkpoint)
-    tasks = choose_tasks(load_world(spec.simulation.world), episodes, seed)
+    if checkpoint == FAMILY:
+        checkpoint = choose_shipped(spec.name, task)
+    settings = find_checkpoint(checkpoint).load_settings()
+    world = world or settings.world or spec.simulation.world
+    task = task or settings.task or ""
+    # rcl refuses a parameter without a value.
+    scene = {"world": world, "task": task} if task else {"world": world}
+    tasks = choose_tasks(load_world(world), episodes, seed, task)
     bag = _prepare(out)
     begun = time.monotonic()
     with Display(episodes) as display:
@@ -76,7 +86,7 @@ def demo(
             _make_commands(
                 robot,
                 bag,
-                threads,
+                {"policy": {"threads": threads}, "simulator": scene},
                 checkpoint=checkpoint,
                 device=device,
                 compressed=str(compressed).lower(),
@@ -97,18 +107,15 @@ def demo(
             path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _make_commands(robot: str, bag: Path, threads: int, **chosen: str) -> dict[str, list[str]]:
-    """Command of each process. The recorder is first, so that it misses nothing.
-
-    One thread does for a small network: several wait for each other where cores are shared.
-    """
+def _make_commands(
+    robot: str, bag: Path, own: Mapping[str, Mapping[str, object]], **chosen: str
+) -> dict[str, list[str]]:
+    """Command of each process, ``own`` parameters added. The recorder must miss nothing: first."""
     recorder = Process("recorder", False, {"path": str(bag)})
     commands = {"recorder": command(recorder)}
     for process in describe(robot, sim="true", **chosen):
-        own = {"threads": threads} if process.name == "policy" else {}
-        commands[process.name] = command(
-            replace(process, parameters={**process.parameters, **own})
-        )
+        parameters = {**process.parameters, **own.get(process.name, {})}
+        commands[process.name] = command(replace(process, parameters=parameters))
     return commands
 
 

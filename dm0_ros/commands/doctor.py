@@ -193,14 +193,15 @@ def _check_checkpoint(name: str, robot: str) -> Finding:
     from dm0_ros.policy.registry import find_checkpoint, load_policy
     from dm0_ros.robots.loading import load_robot
 
-    checkpoint = find_checkpoint(name)
+    spec = load_robot(robot)
+    checkpoint = find_checkpoint(name, spec.name)
     folder = checkpoint.folder
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     found = f"{folder}, {size / 1e6:.0f} MB"
     if size > _SMALL:
-        checkpoint.load_settings().layout_of(load_robot(robot))
+        checkpoint.load_settings().layout_of(spec)
         return Finding("checkpoint", State.GOOD, f"{found}, weights not read")
-    load_policy(name, load_robot(robot))
+    load_policy(name, spec)
     return Finding("checkpoint", State.GOOD, f"{found}, loads")
 
 

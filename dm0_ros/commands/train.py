@@ -2,6 +2,7 @@
 """`dm0 train`: reproduce a checkpoint from its recipe."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,10 @@ def train(
     episodes: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder of the run [out/training/<recipe>-seed<seed>]")
+    ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option("--from", help="checkpoint to go on from, instead of the recipe's"),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     workers: Annotated[int, typer.Option(help="processes that record")] = 0,
@@ -38,6 +43,7 @@ def train(
     from dm0_ros.training.run import train as run
 
     chosen = scale(load_recipe(recipe), steps, episodes)
+    chosen = replace(chosen, initial=initial or chosen.initial)
     folder = out or Path("out/training") / f"{chosen.name}-seed{seed}"
     columns = (
         TextColumn("{task.description:>7}"),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trial: instructions one after another, each judged by what the robot touched first.
+"""A trial: instructions one after another, each judged by the object to which the robot first did
+what was asked: touched it, or put it into the bin.
 
 Works on anything with the methods of `dm0_ros.nodes.operator.Operator`.
 """
@@ -10,6 +11,9 @@ from typing import Protocol
 from dm0_ros.errors import Dm0Error
 from dm0_ros.replay.episodes import Episode
 from dm0_ros.sim.tasks import Task
+from dm0_ros.sim.world import TaskKind
+
+_DONE = {TaskKind.TOUCH: "touched", TaskKind.PLACE: "placed"}
 
 
 class Client(Protocol):
@@ -50,14 +54,14 @@ def perform(
 
 
 def judge(task: Task, attempt, time_limit: float) -> Episode:
-    """The episode that an `Attempt` was; a touch later than ``time_limit`` s does not count."""
+    """The episode that an `Attempt` was; what comes after ``time_limit`` s does not count."""
     first, touched = None, None
     if attempt.touch_time is not None and attempt.touch_time - attempt.started <= time_limit:
         first, touched = attempt.touched[0], attempt.touch_time
     if first is None:
         outcome = "no_touch" if attempt.outcome == "succeeded" else attempt.outcome
     else:
-        outcome = "touched" if first == task.object else "wrong_object"
+        outcome = _DONE[task.kind] if first == task.object else "wrong_object"
     ended = touched or attempt.ended
     return Episode(
         instruction=task.instruction,

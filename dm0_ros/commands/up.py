@@ -28,9 +28,12 @@ def up(
     params_file: Annotated[str, typer.Option(help="YAML of ROS parameters")] = "",
     use_sim_time: Annotated[bool, typer.Option(help="take the time from /clock")] = False,
     seed: Annotated[int, typer.Option(help="of the simulated scenes")] = 0,
+    world: Annotated[str, typer.Option(help="to simulate, in config/worlds/")] = "",
     log_level: Annotated[str, typer.Option(help="debug, info, warn, error or fatal")] = "info",
 ) -> None:
     """Start policy, executor and overlay, with --sim the simulator too; Ctrl-C ends them.
+
+    For a robot that is only a base it is the navigator.
 
     When one process ends by itself, the others are ended and its name is said.
     """

@@ -8,28 +8,45 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from dm0_ros import bringup
+from dm0_ros.resources import find_resource
+from dm0_ros.robots import load_robot
+from dm0_ros.robots.description import find_root, load_urdf
 
 _STOP_TIMEOUT = "15"  # s from SIGINT to SIGTERM, and from there to SIGKILL
 
 
-def describe_launch(robots: tuple[str, ...]) -> LaunchDescription:
-    """Launch arguments and processes for a robot: ``robots`` are its variants, default first."""
+def describe_launch(robots: tuple[str, ...], **defaults: str) -> LaunchDescription:
+    """Launch arguments and processes for a robot: ``robots`` are its variants, default first.
+
+    ``defaults`` are of arguments that have others here than everywhere else.
+    """
     arguments = [
         DeclareLaunchArgument(
-            "robot", default_value=robots[0], choices=robots, description="Variant of the robot."
+            "robot",
+            default_value=robots[0],
+            description=f"{' or '.join(robots)}, or a YAML: by its path or its name in config/.",
         )
     ]
     for argument in bringup.ARGUMENTS:
         arguments.append(
             DeclareLaunchArgument(
                 argument.name,
-                default_value=argument.default,
+                default_value=defaults.get(argument.name, argument.default),
                 description=argument.description,
                 choices=argument.choices or None,
             )
         )
+    arguments.append(
+        DeclareLaunchArgument(
+            "rviz",
+            default_value="false",
+            choices=("true", "false"),
+            description="Start rviz2 too (if installed); with sim, robot_state_publisher.",
+        )
+    )
     return LaunchDescription([*arguments, OpaqueFunction(function=_make_nodes)])
 
 
@@ -39,7 +56,10 @@ def _make_nodes(context: LaunchContext) -> list[Node]:
         for argument in bringup.ARGUMENTS
     }
     robot = LaunchConfiguration("robot").perform(context)
-    return [_make_node(process, chosen) for process in bringup.describe(robot, **chosen)]
+    nodes = [_make_node(process, chosen) for process in bringup.describe(robot, **chosen)]
+    if LaunchConfiguration("rviz").perform(context) == "true":
+        nodes += _make_view(robot, chosen)
+    return nodes
 
 
 def _make_node(process: bringup.Process, chosen: dict[str, str]) -> Node:
@@ -60,6 +80,29 @@ def _make_node(process: bringup.Process, chosen: dict[str, str]) -> Node:
         sigterm_timeout=_STOP_TIMEOUT,
         on_exit=partial(_end_all, process.name),
     )
+
+
+def _make_view(robot: str, chosen: dict[str, str]) -> list[Node]:
+    """RViz, and for the simulator what a driver brings along: the robot's links as frames."""
+    urdf = load_urdf(load_robot(robot))
+    clock = {"use_sim_time": chosen["use_sim_time"] == "true"}
+    window = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=chosen["namespace"],
+        arguments=["-d", str(find_resource("config", "robot.rviz")), "-f", find_root(urdf)],
+        parameters=[clock],
+    )
+    if chosen["sim"] != "true":
+        return [window]
+    description = {"robot_description": ParameterValue(urdf, value_type=str)}
+    frames = Node(
+        package="robot_state_publisher",
+        executable="robot_state_publisher",
+        namespace=chosen["namespace"],
+        parameters=[description, clock],
+    )
+    return [frames, window]
 
 
 def _end_all(name: str, _event, context: LaunchContext) -> list[Shutdown]:

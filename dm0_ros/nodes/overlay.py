@@ -20,7 +20,7 @@ from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import image_from_picture, picture_from_compressed, picture_from_image
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_duration, to_seconds
-from dm0_ros.nodes.tool_path import ToolPath
+from dm0_ros.nodes.tool_path import ToolPaths
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.robots.cameras import Projection
 from dm0_ros.robots.loading import load_robot
@@ -46,9 +46,9 @@ class OverlayNode(Node):
         )
         self._period = 1.0 / rate
         self._spec = load_robot(robot)
-        self._tool = ToolPath(self._spec)
+        self._tools = ToolPaths(self._spec)
         self._chunk: ActionChunk | None = None
-        self._path = np.empty((0, 3))
+        self._paths = np.empty((0, 0, 3))
         self._plan: Plan | None = None
         self._status = ExecutorStatus()
         self._drawn: dict[str, float] = {}  # slot -> stamp of the picture drawn last
@@ -80,17 +80,20 @@ class OverlayNode(Node):
     def _take_chunk(self, message: ActionChunk) -> None:
         try:
             plan = plan_from_chunk(message)
-            path = self._tool.find(read_chunk(message))
+            paths = self._tools.find(read_chunk(message))
         except PlanError as error:
             self.get_logger().warning(f"not drawn: {error}", throttle_duration_sec=5.0)
             return
-        self._chunk, self._plan, self._path = message, plan, path
-        self._markers.publish(MarkerArray(markers=[self._make_marker(message, plan, path)]))
+        self._chunk, self._plan, self._paths = message, plan, paths
+        markers = [self._make_marker(n, message, plan, path) for n, path in enumerate(paths)]
+        self._markers.publish(MarkerArray(markers=markers))
 
-    def _make_marker(self, message: ActionChunk, plan: Plan, path: np.ndarray) -> Marker:
-        marker = Marker(ns="plan", id=0, type=Marker.LINE_STRIP, action=Marker.ADD)
+    def _make_marker(
+        self, number: int, message: ActionChunk, plan: Plan, path: np.ndarray
+    ) -> Marker:
+        marker = Marker(ns="plan", id=number, type=Marker.LINE_STRIP, action=Marker.ADD)
         marker.header.stamp = message.header.stamp
-        marker.header.frame_id = self._spec.end_effectors[0].base
+        marker.header.frame_id = self._tools.frame
         marker.lifetime = to_duration(plan.step * len(path))
         marker.pose.orientation.w = 1.0
         marker.scale.x = _LINE_WIDTH
@@ -132,14 +135,14 @@ class OverlayNode(Node):
         now = read_clock(self.get_clock())
         if projection is not None and self._plan is not None:
             scale = factor * picture.shape[1] / projection.width
-            left = self._path[self._due(now) :]
-            draw_path(large, projection.project(left) * scale, thickness=max(2, factor))
+            for path in self._paths[:, self._due(now) :]:
+                draw_path(large, projection.project(path) * scale, thickness=max(2, factor))
         return draw_caption(large, self._captions(now), size=max(12, large.shape[1] // 28))
 
     def _due(self, now: float) -> int:
         """The row that is due now; one more than there are when the plan is over."""
         passed = int((now - self._plan.start) / self._plan.step)
-        return min(max(passed, 0), len(self._path))
+        return min(max(passed, 0), self._paths.shape[1])
 
     def _captions(self, now: float) -> list[str]:
         state = _STATES.get(self._status.state, "?")

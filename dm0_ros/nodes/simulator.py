@@ -48,14 +48,14 @@ class SimulatorNode(Node):
         super().__init__("simulator")
         self._read_parameters()
         self._lock = threading.Lock()  # held by whoever touches the simulator
-        self._simulator = Simulator(self._spec, self._world, self._seed)
+        self._simulator = Simulator(self._spec, self._world, self._seed, self._task)
         self._commands = CommandBuffer(self._spec.column_names)
         self._turns = CameraTurns(list(self._spec.simulation.cameras), self._camera_rate)
         self._simulated = 0.0  # s of simulated time since the start, over all resets
         self._deadline: float | None = None  # of the tick before
         self._episode = 1
         self._complaints: dict[str, str] = {}  # topic -> what was wrong with its last command
-        self._told = 0  # touches published in this episode
+        self._told = 0  # outcomes published in this episode
         self._make_publishers()
         self._subscribe()
         self.create_service(Trigger, "~/reset", self._reset)
@@ -86,6 +86,7 @@ class SimulatorNode(Node):
             raise RobotError(f"{robot}: its YAML has no 'simulation' section; add one")
         world = declare(self, "world", "", "World in config/worlds/; empty: the robot's own")
         self._world = load_world(world or self._spec.simulation.world)
+        self._task = declare(self, "task", "", "Task of that world; empty: its first")
         self._seed = declare(self, "seed", 0, "Seed of the sequence of scenes", (0, 2**31 - 1))
         own = self._spec.simulation.camera_rate
         self._camera_rate = declare(
@@ -198,7 +199,7 @@ class SimulatorNode(Node):
         self._simulated += duration
         stamp = self._stamp()
         state = self._simulator.joint_state()
-        if len(self._simulator.touches) != self._told:
+        if len(self._simulator.outcomes) != self._told:
             self._tell_outcome(stamp)
         slot = self._turns.due(self._simulated)
         return slot, self._simulator.render(slot) if slot else None, state, stamp
@@ -221,12 +222,12 @@ class SimulatorNode(Node):
         self._pictures[slot].publish(message)
 
     def _tell_outcome(self, stamp: Time) -> None:
-        touches = self._simulator.touches
-        self._told = len(touches)
+        outcomes = self._simulator.outcomes
+        self._told = len(outcomes)
         message = SimulatorOutcome(episode=self._episode)
         message.header.stamp = stamp
-        message.names = [touch.name for touch in touches]
-        message.seconds = [touch.time for touch in touches]
+        message.names = [outcome.name for outcome in outcomes]
+        message.seconds = [outcome.time for outcome in outcomes]
         self._outcomes.publish(message)
 
     def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -2,7 +2,8 @@
 """Rows of set-points to the network's columns, and back.
 
 The network sees differences to the state at the observation (the same state for every row), and
-some columns, such as grippers, as they are; both normalised and padded to its width.
+some columns, such as grippers, as they are; both normalised and padded to its width. It sees them
+in the units of the data that it was trained with, which are SI and radians but for some grippers.
 """
 
 import math
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dm0_ros.policy.normalisation import Normalisation, NormStats
+from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.poses import find_angles
 from dm0_ros.robots.spec import Layout, Space
 
@@ -26,19 +28,22 @@ class GripperRule:
 
 
 def to_differences(rows: np.ndarray, state: np.ndarray, layout: Layout) -> np.ndarray:
-    """Rows (..., H, C) minus state (..., C), except absolute columns; SI and radians.
+    """Rows (..., H, C) minus state (..., S), except absolute columns.
 
+    Rows and state are SI and radians, differences in the units of the checkpoint's data.
     Differences of pose angles are wrapped to [-pi, pi): the arm goes the short way round.
     """
     _check_columns(rows, state, layout)
-    differences = np.asarray(rows, np.float64) - _reference(state, layout)
+    differences = layout.to_data(rows) - _reference(state, layout)
     angles = _pose_angles(layout)
     differences[..., angles] = (differences[..., angles] + math.pi) % math.tau - math.pi
     return differences
 
 
-def from_differences(differences: np.ndarray, state: np.ndarray, layout: Layout) -> np.ndarray:
-    """The inverse of `to_differences`.
+def from_differences(
+    differences: np.ndarray, state: np.ndarray, layout: Layout, rule: GripperRule | None = None
+) -> np.ndarray:
+    """The inverse of `to_differences`, with the rule applied before the data's units are left.
 
     Pose angles may leave [-pi, pi) and mean the same; from row to row they never leap by a turn,
     so that whoever looks between rows finds what is between them.
@@ -47,7 +52,9 @@ def from_differences(differences: np.ndarray, state: np.ndarray, layout: Layout)
     rows = np.asarray(differences, np.float64) + _reference(state, layout)
     angles = _pose_angles(layout)
     rows[..., angles] = np.unwrap(rows[..., angles], axis=-2)
-    return rows
+    if rule is not None:
+        rows = settle_grippers(rows, layout, rule)
+    return layout.from_data(rows)
 
 
 def encode_actions(
@@ -57,7 +64,7 @@ def encode_actions(
     stats: NormStats,
     mode: Normalisation,
 ) -> np.ndarray:
-    """Rows (..., H, C) and state (..., C), as named in the layout, to (..., H, D) float32.
+    """Rows (..., H, C) and state (..., S), as named in the layout, to (..., H, D) float32.
 
     D is the length of the statistics, which is the network's ``action_dim``. Padding is put in
     before normalising, so with quantiles it becomes -1, which the network was trained to give.
@@ -74,18 +81,23 @@ def decode_actions(
     layout: Layout,
     stats: NormStats,
     mode: Normalisation,
+    rule: GripperRule | None = None,
 ) -> np.ndarray:
-    """The network's columns (..., H, D) to rows (..., H, C) float64, absolute, SI and radians."""
+    """The network's columns (..., H, D) to rows (..., H, C) float64, absolute, SI and radians.
+
+    ``rule`` sees grippers as the checkpoint's data have them.
+    """
     differences = stats.action.denormalise(columns, mode)[..., : len(layout.columns)]
-    return from_differences(differences, state, layout)
+    return from_differences(differences, state, layout, rule)
 
 
 def settle_grippers(rows: np.ndarray, layout: Layout, rule: GripperRule) -> np.ndarray:
     """Rows (..., H, C) with the rule applied to the layout's absolute columns, its grippers.
 
+    Rows are in the units of the checkpoint's data, as the rule is. A base's velocities are left.
     A policy is unsure of a few millimetres; a gripper that is meant to hold must close for good.
     """
-    grippers = np.isin(layout.columns, layout.absolute)
+    grippers = np.isin(layout.columns, layout.absolute) & ~np.isin(layout.columns, BASE_COLUMNS)
     above = rows if rule.above is None else rule.above
     settled = np.where(rows < rule.threshold, rule.below, above)
     return np.where(grippers, settled, rows)
@@ -98,8 +110,12 @@ def clip_columns(rows: np.ndarray, limits: Sequence[tuple[float, float]]) -> np.
 
 
 def _reference(state: np.ndarray, layout: Layout) -> np.ndarray:
+    """What to add to differences (..., 1, C): zero where columns are absolute."""
+    in_state = np.isin(layout.columns, layout.state_columns)
+    whole = np.zeros((*np.shape(state)[:-1], len(layout.columns)))
+    whole[..., in_state] = state
     absolute = np.isin(layout.columns, layout.absolute)
-    return np.where(absolute, 0.0, np.asarray(state, np.float64))[..., None, :]
+    return np.where(absolute, 0.0, layout.to_data(whole))[..., None, :]
 
 
 def _pose_angles(layout: Layout) -> np.ndarray:
@@ -110,9 +126,9 @@ def _pose_angles(layout: Layout) -> np.ndarray:
 
 
 def _check_columns(rows: np.ndarray, state: np.ndarray, layout: Layout) -> None:
-    count = len(layout.columns)
-    if np.shape(rows)[-1:] != (count,) or np.shape(state)[-1:] != (count,):
+    expected = len(layout.columns), len(layout.state_columns)
+    if (np.shape(rows)[-1], np.shape(state)[-1]) != expected:
         raise ValueError(
-            f"the layout has {count} columns ({', '.join(layout.columns)}), "
-            f"found rows {np.shape(rows)} and state {np.shape(state)}"
+            f"the layout has {expected[0]} columns ({', '.join(layout.columns)}), "
+            f"{expected[1]} of the state; found rows {np.shape(rows)} and state {np.shape(state)}"
         )

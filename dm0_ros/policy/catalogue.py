@@ -13,7 +13,7 @@ from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.policy.settings import PolicySettings
 from dm0_ros.resources import find_resource
-from dm0_ros.robots.parsing import build, read_yaml
+from dm0_ros.robots.parsing import load_yaml
 
 FILE_NAME = "checkpoints.yaml"
 
@@ -82,8 +82,9 @@ class Table:
         for name, item in {**self.checkpoints, **self.tasks}.items():
             if item.robot is not None and item.robot not in self.robots:
                 raise CheckpointError(
-                    f"{FILE_NAME}: {name} is for robot '{item.robot}', which robots lacks; it "
-                    f"has {', '.join(self.robots)}"
+                    f"{name} is for robot '{item.robot}', which robots lacks; it has "
+                    f"{', '.join(self.robots)}",
+                    key=("tasks" if name in self.tasks else "checkpoints", name, "robot"),
                 )
 
 
@@ -109,7 +110,7 @@ def load_catalogue(path: Path | None = None) -> dict[str, Entry]:
     names the key where something is wrong.
     """
     path = path or find_resource("config", FILE_NAME)
-    table = build(Table, read_yaml(path, CheckpointError), path.name, CheckpointError)
+    table = load_yaml(Table, path, CheckpointError)
     entries = [*_list_general(table), *_list_specialists(table)]
     entries += [entry for general in entries for entry in _list_tasks(table, general)]
     return {entry.name: entry for entry in entries}

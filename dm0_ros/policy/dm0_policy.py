@@ -21,7 +21,6 @@ from dm0_ros.policy.actions import (
     clip_columns,
     decode_actions,
     encode_actions,
-    settle_grippers,
 )
 from dm0_ros.policy.normalisation import NormStats, load_stats
 from dm0_ros.policy.observation import check_observation
@@ -55,12 +54,12 @@ class Dm0Policy:
         self._parts = parts
         self._engine = parts.engine
         self._seed = seed
-        settings, columns = parts.settings, parts.layout.columns
+        settings = parts.settings
         self.spec = PolicySpec(
             name=settings.name,
             camera_slots=settings.used_slots,
-            state_names=columns,
-            action_names=columns,
+            state_names=parts.layout.state_columns,
+            action_names=parts.layout.columns,
             space=parts.layout.space,
             horizon=self._engine.config.chunk_size,
             step=settings.step,
@@ -187,19 +186,18 @@ class Dm0Policy:
 
     def _decode(self, columns: np.ndarray, state: np.ndarray) -> np.ndarray:
         parts, names = self._parts, self.spec.action_names
-        values = decode_actions(
-            columns, state, parts.layout, parts.stats, parts.settings.normalisation
-        )
-        finite = np.isfinite(values).all(axis=0)
+        finite = np.isfinite(columns[:, : len(names)]).all(axis=0)
         if not finite.all():
             wrong = [name for name, good in zip(names, finite, strict=True) if not good]
             raise PlanError(
                 f"{self.spec.name} gave NaN or infinite set-points for {', '.join(wrong)}; "
                 "load it with dtype float32, and if that is no help, copy the checkpoint again"
             )
-        if parts.settings.gripper is not None:
-            values = settle_grippers(values, parts.layout, parts.settings.gripper)
-        return clip_columns(values, parts.settings.clip) if parts.settings.clip else values
+        settings = parts.settings
+        values = decode_actions(
+            columns, state, parts.layout, parts.stats, settings.normalisation, settings.gripper
+        )
+        return clip_columns(values, settings.clip) if settings.clip else values
 
 
 def load_parts(

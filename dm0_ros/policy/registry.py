@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dm0_ros.errors import CheckpointError, Dm0Error
+from dm0_ros.errors import CheckpointError
 from dm0_ros.policy.catalogue import Entry, find_entry
 from dm0_ros.policy.protocol import Policy
 from dm0_ros.policy.settings import PolicySettings, load_settings
-from dm0_ros.resources import find_resource
+from dm0_ros.resources import find_resource, list_resources
 from dm0_ros.robots.spec import RobotSpec
 
 if TYPE_CHECKING:
     from dm0_ros.model.hub import Repository
 
-# Short name -> folder in checkpoints/.
-SHIPPED = {"dm0-nano": "nano-franka"}
+# Stands for the checkpoint in checkpoints/ that fits the robot.
+FAMILY = "dm0-nano"
+_USUAL_ROBOT = "franka"
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,43 @@ class Checkpoint:
         return self.entry.settings
 
 
-def find_checkpoint(name_or_path: str | Path) -> Checkpoint:
+def list_shipped() -> list[str]:
+    """Names of the checkpoints that come with the package: folders in checkpoints/."""
+    return list_resources("checkpoints")
+
+
+def choose_shipped(robot: str, task: str = "") -> str:
+    """Name of the shipped checkpoint for a robot and, where given, a task: the first by name.
+
+    Raises `CheckpointError` that lists what there is.
+    """
+    known = {name: load_settings(find_resource("checkpoints", name)) for name in list_shipped()}
+    for name, settings in known.items():
+        if robot in settings.robots and task in ("", settings.task):
+            return name
+    there = [
+        f"{name} ({', '.join(settings.robots)}: {settings.task})"
+        for name, settings in known.items()
+    ]
+    raise CheckpointError(
+        f"{FAMILY}: no checkpoint comes with the package for {robot}{task and f' and task {task}'}"
+        f"; there are {', '.join(there) or 'none'}. Make one with 'dm0 train'"
+    )
+
+
+def find_checkpoint(name_or_path: str | Path, robot: str = _USUAL_ROBOT) -> Checkpoint:
     """A folder, a shipped checkpoint, or a public one that has been downloaded.
 
-    Public ones go by the names of config/checkpoints.yaml (a generalist also as NAME:TASK) or
+    Shipped ones go by the names of their folders; ``dm0-nano`` is the one for ``robot``. Public
+    ones go by the names of config/checkpoints.yaml (a generalist also as NAME:TASK) or
     by repository id, each with or without @REVISION. Nothing is ever downloaded here: a robot that
     starts does not wait for gigabytes. Raises `CheckpointError` with the remedy.
     """
     name = str(name_or_path)
-    if name in SHIPPED:
-        try:
-            return Checkpoint(find_resource("checkpoints", SHIPPED[name]))
-        except Dm0Error as cause:
-            raise CheckpointError(f"{cause}; make it with 'dm0 train {SHIPPED[name]}'") from cause
+    if name == FAMILY:
+        name = choose_shipped(robot)
+    if name in list_shipped():
+        return Checkpoint(find_resource("checkpoints", name))
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return Checkpoint(path)
@@ -76,8 +101,8 @@ def parse_public(name: str) -> tuple[Entry | None, Repository]:
     except CheckpointError as cause:
         if "/" not in bare:
             raise CheckpointError(
-                f"{cause}, {', '.join(SHIPPED)} comes with the package, and the path of a "
-                "checkpoint folder will do"
+                f"{cause}, {', '.join([FAMILY, *list_shipped()])} come with the package, and the "
+                "path of a checkpoint folder will do"
             ) from cause
         entry = None
     return entry, hub.parse_name((bare if entry is None else entry.repository) + at + revision)
@@ -98,7 +123,7 @@ def _find_public(name: str) -> Checkpoint:
 
 def load_policy(checkpoint: str | Path, robot: RobotSpec, **options: Any) -> Policy:
     """A policy for ``robot``; options are those of `Dm0Policy.from_checkpoint`."""
-    found = find_checkpoint(checkpoint)
+    found = find_checkpoint(checkpoint, robot.name)
     settings = found.load_settings()
     from dm0_ros.policy.dm0_policy import Dm0Policy  # imports torch, which takes seconds
 

@@ -4,7 +4,7 @@
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -13,7 +13,7 @@ from dm0_ros.policy.actions import GripperRule
 from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour, PixelScale
 from dm0_ros.resources import list_resources
-from dm0_ros.robots.parsing import build, read_yaml
+from dm0_ros.robots.parsing import load_yaml
 from dm0_ros.robots.spec import Layout, RobotSpec
 
 FILE_NAME = "policy.yaml"
@@ -46,27 +46,30 @@ class PolicySettings:
     executed_rows: int | None = None  # rows that its authors executed before they looked again
     gripper: GripperRule | None = None
     clip: tuple[tuple[float, float], ...] = ()  # (lower, upper) of each column; applied last
+    world: str | None = None  # in config/worlds/, where it was trained in simulation
+    task: str | None = None  # that it was trained for: one of the world's
     progress: bool | None = None  # whether to run the progress head; None: as config.json says
 
     def __post_init__(self) -> None:
         slots, masked = self.camera_slots, self.masked_slots
         if self.step <= 0:
-            raise CheckpointError(f"{FILE_NAME}: step is {self.step} s; it must be positive")
+            _refuse("step", f"is {self.step} s; it must be positive")
         if self.max_text_tokens < 1:
-            raise CheckpointError(f"{FILE_NAME}: max_text_tokens must be at least 1")
+            _refuse("max_text_tokens", f"is {self.max_text_tokens}; it must be at least 1")
         if not self.robots:
-            raise CheckpointError(f"{FILE_NAME}: robots is empty; name those it was trained for")
+            _refuse("robots", "is empty; name those that it was trained for")
         if len(set(slots)) != len(slots):
-            raise CheckpointError(f"{FILE_NAME}: camera_slots names a slot twice; see {slots}")
+            _refuse("camera_slots", f"names a slot twice; see {', '.join(slots)}")
         if not set(masked) < set(slots):
-            raise CheckpointError(
-                f"{FILE_NAME}: masked_slots must be some, not all, of camera_slots "
-                f"({', '.join(slots)}), found {', '.join(masked) or 'no slot at all'}"
+            _refuse(
+                "masked_slots" if masked else "camera_slots",
+                f"the masked slots must be some, not all, of camera_slots ({', '.join(slots)}), "
+                f"found {', '.join(masked) or 'no slot at all'}",
             )
         if self.executed_rows is not None and self.executed_rows < 1:
-            raise CheckpointError(f"{FILE_NAME}: executed_rows must be at least 1")
+            _refuse("executed_rows", f"is {self.executed_rows}; it must be at least 1")
         if any(lower > upper for lower, upper in self.clip):
-            raise CheckpointError(f"{FILE_NAME}: clip has a lower limit above its upper one")
+            _refuse("clip", "has a lower limit above its upper one; swap them")
 
     @property
     def used_slots(self) -> tuple[str, ...]:
@@ -109,6 +112,10 @@ class PolicySettings:
         return f"config/{' or config/'.join(files)}, which would describe it, is missing; "
 
 
+def _refuse(key: str, message: str) -> NoReturn:
+    raise CheckpointError(message, key=(key,))
+
+
 def dump_settings(settings: PolicySettings) -> str:
     """The settings as the text of a policy.yaml; `load_settings` reads it back the same."""
     content = {
@@ -142,5 +149,4 @@ def load_settings(folder: str | Path) -> PolicySettings:
             f"'dm0 checkpoint settings NAME > {path}' ('dm0 checkpoint list' has the names). "
             f"Write one such as\n{_EXAMPLE}"
         )
-    content = read_yaml(path, CheckpointError)
-    return build(PolicySettings, content, str(path), CheckpointError)
+    return load_yaml(PolicySettings, path, CheckpointError)

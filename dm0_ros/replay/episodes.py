@@ -16,18 +16,18 @@ class Episode:
 
     instruction: str
     object: str  # that the instruction names
-    outcome: str  # touched, wrong_object, time_limit, or what stopped it
-    first_touched: str | None
-    seconds: float  # from the goal to the first touch, else to the end
+    outcome: str  # touched, placed, wrong_object, time_limit, or what stopped it
+    first_touched: str | None  # or the first in the bin, where that is the task
+    seconds: float  # from the goal to that, else to the end
     plans: int
     started: float  # stamp of the goal
     ended: float
-    touched: float | None  # stamp of the first touch
+    touched: float | None  # stamp of that
     message: str  # what the action server said
 
     @property
     def success(self) -> bool:
-        """Whether the robot touched the object that was named before any other."""
+        """Whether that was the object that was named."""
         return self.first_touched == self.object
 
     @property

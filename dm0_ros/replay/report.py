@@ -111,7 +111,8 @@ def write_report(
     won = sum(episode.success for episode in episodes)
     body = [
         f"<h1>{won} of {len(episodes)} instructions followed</h1>",
-        f"<p>{escape(spec.title)}. A success touches the named object before any other.</p>",
+        f"<p>{escape(spec.title)}. A success does to the named object, before any other, "
+        "what was asked.</p>",
         _facts(facts),
         "<h2>By object</h2>",
         _rates(count_successes(episodes, lambda episode: episode.object)),

@@ -5,24 +5,14 @@ Frames are links of the URDF; poses are homogeneous matrices (4, 4); angles rad,
 """
 
 from collections.abc import Mapping
-from xml.etree import ElementTree
 
 import numpy as np
 import pinocchio
-import xacro
 
 from dm0_ros.errors import RobotError
-from dm0_ros.resources import find_resource
-from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.robots.description import load_urdf
 
-
-def load_urdf(spec: RobotSpec) -> str:
-    """The robot's URDF as XML text, expanded by xacro. Raises `RobotError` where it is broken."""
-    path = find_resource("urdf", spec.urdf.file)
-    try:
-        return xacro.process_file(str(path), mappings=spec.urdf.arguments).toxml()
-    except (xacro.XacroException, ElementTree.ParseError, OSError) as cause:
-        raise RobotError(f"{path}: xacro cannot expand it: {cause}") from cause
+__all__ = ["Chain", "load_urdf"]
 
 
 class Chain:

@@ -6,19 +6,51 @@ from pathlib import Path
 
 from dm0_ros.errors import RobotError
 from dm0_ros.resources import find_resource
-from dm0_ros.robots.parsing import build, read_yaml
+from dm0_ros.robots.description import check_description, find_description
+from dm0_ros.robots.marks import Section, read_yaml
+from dm0_ros.robots.parsing import build, locate
 from dm0_ros.robots.spec import RobotSpec
 
 
 def load_robot(name_or_path: str | Path) -> RobotSpec:
     """The robot ``config/<name>.yaml``, or the one in the YAML file at that path.
 
-    Raises `RobotError` that names the file and the key where something is wrong.
+    A file may begin with ``extends:`` and a robot, by name or by a path from there: its other keys
+    take the place of that robot's. The URDF lies beside the YAML that names it, or else among the
+    package's. Raises `RobotError` that names file, line and key where something is wrong.
     """
+    section = _read(_find(name_or_path), ())
+    spec = build(RobotSpec, section)
+    try:
+        spec = find_description(spec, section["urdf"].path.parent)
+        check_description(spec)
+    except RobotError as flaw:
+        raise locate(section, flaw) from flaw
+    return spec
+
+
+def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = find_resource("config", f"{name_or_path}.yaml")
-    return build(RobotSpec, read_yaml(path), path.name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    return find_resource("config", f"{name_or_path}.yaml")
+
+
+def _read(path: Path, below: tuple[Path, ...]) -> Section:
+    """The file's section, put on that of the robot which it extends."""
+    section = read_yaml(path)
+    if "extends" not in section:
+        return section
+    line = section.line_of("extends")
+    name = section.pop("extends")
+    if not isinstance(name, str):
+        raise RobotError(f"{path}:{line}: extends: name one robot, found {name!r}")
+    other = path.parent / name if name.endswith((".yaml", ".yml")) else _find(name)
+    if other.resolve() in (path.resolve(), *below):
+        raise RobotError(f"{path}:{line}: extends: {name} extends this file; end the circle")
+    for key, value in _read(other, (path.resolve(), *below)).items():
+        section.setdefault(key, value)
+    return section
 
 
 def as_simulated(robot: RobotSpec) -> RobotSpec:

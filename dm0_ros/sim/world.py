@@ -2,12 +2,17 @@
 """A world: what stands around the robot, and what can be asked of it. Read from config/worlds/."""
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 import numpy as np
 
 from dm0_ros.errors import RobotError
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import build, read_yaml
+
+_ATTEMPTS = 10_000  # to find a place for an object
+_FRESH_START = 500  # attempts after which all of them are placed anew
 
 Colour = tuple[float, float, float]
 
@@ -43,6 +48,23 @@ class Placement:
     lower: tuple[float, float]
     upper: tuple[float, float]
     min_distance: float
+    turn: float = np.pi / 4  # rad: the most that they are turned, either way
+
+
+@dataclass(frozen=True)
+class Bin:
+    """An open box on the table that things can be put into."""
+
+    position: tuple[float, float]  # of its centre, m
+    size: tuple[float, float]  # inside, m
+    height: float  # of its rim above the table, m
+    colour: Colour
+    wall: float = 0.006  # m
+
+    def holds(self, place: np.ndarray) -> bool:
+        """Whether a place (2,) lies within its walls."""
+        offset = np.abs(np.asarray(place) - self.position)
+        return bool(np.all(offset < np.array(self.size) / 2))
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,21 @@ class Instructions:
     test: tuple[str, ...]
 
 
+class TaskKind(str, Enum):
+    """What has to happen to the named object, and so what the simulator watches for."""
+
+    TOUCH = "touch"  # any part of the robot comes into contact with it
+    PLACE = "place"  # it lies in the bin, and the robot has let go of it
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """One thing that can be asked for in a world."""
+
+    kind: TaskKind
+    instructions: Instructions
+
+
 @dataclass(frozen=True)
 class World:
     """Everything around the robot."""
@@ -61,12 +98,31 @@ class World:
     table: Table
     objects: tuple[Block, ...]
     placement: Placement
-    instructions: Instructions
+    tasks: dict[str, TaskDescription]
+    bin: Bin | None = None
+
+    def __post_init__(self) -> None:
+        for name, task in self.tasks.items():
+            if task.kind is TaskKind.PLACE and self.bin is None:
+                message = f"task {name} needs a 'bin' in this world; add one"
+                raise RobotError(message, key=("tasks", name, "kind"))
 
     @property
     def object_names(self) -> tuple[str, ...]:
         """Names of the objects, in the order of the file."""
         return tuple(block.name for block in self.objects)
+
+    def task(self, name: str = "") -> TaskDescription:
+        """The task of that name; without one the first. Raises `RobotError` if there is none."""
+        if not self.tasks:
+            raise RobotError(f"world {self.name}: has no tasks; add one")
+        if not name:
+            return next(iter(self.tasks.values()))
+        if name not in self.tasks:
+            raise RobotError(
+                f"world {self.name}: has no task '{name}'; its tasks are {', '.join(self.tasks)}"
+            )
+        return self.tasks[name]
 
     def place(self, random: np.random.Generator) -> np.ndarray:
         """Random poses (N, 3) of the objects: x, y in m, yaw in rad.
@@ -74,12 +130,15 @@ class World:
         Raises `RobotError` where the region is too small for the objects' distance.
         """
         spots: list[np.ndarray] = []
-        for _ in range(10_000):
+        for attempt in range(1, _ATTEMPTS):
+            if attempt % _FRESH_START == 0:
+                spots.clear()  # the first ones may have left no room for the last
             spot = random.uniform(self.placement.lower, self.placement.upper)
             if all(np.linalg.norm(spot - other) >= self.placement.min_distance for other in spots):
                 spots.append(spot)
             if len(spots) == len(self.objects):
-                yaws = random.uniform(-np.pi / 4, np.pi / 4, len(spots))
+                turn = self.placement.turn
+                yaws = random.uniform(-turn, turn, len(spots))
                 return np.column_stack([np.stack(spots), yaws])
         raise RobotError(
             f"world {self.name}: placement has no room for {len(self.objects)} objects"
@@ -89,4 +148,18 @@ class World:
 def load_world(name: str) -> World:
     """The world ``config/worlds/<name>.yaml``. Raises `RobotError` that names what is wrong."""
     path = find_resource("config", f"worlds/{name}.yaml")
-    return build(World, read_yaml(path), path.name)
+    content = read_yaml(path)
+    tasks = content.get("tasks")
+    for task in tasks.values() if isinstance(tasks, dict) else ():
+        _insert_instructions(task)
+    return build(World, content)
+
+
+def _insert_instructions(task: Any) -> None:
+    """Puts the content of its file in config/instructions/ in place of the name.
+
+    In place, for then the task still knows its lines.
+    """
+    if isinstance(task, dict) and isinstance(task.get("instructions"), str):
+        path = find_resource("config", f"instructions/{task['instructions']}.yaml")
+        task["instructions"] = read_yaml(path)

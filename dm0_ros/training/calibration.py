@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes a small network from scratch look at its pictures soon: scale, and rates by fan-in.
+"""Where a small network starts from: another's weights, or scale and rates by fan-in that make one
+from scratch look at its pictures soon.
 
 Pictures of one scene differ in a few pixels. Untreated, what they have in common makes up nearly
 all of every picture token, grows further with every step, and hides the difference.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from dm0_ros.errors import Dm0Error
 from dm0_ros.model import DM0
 
 _REFERENCE_FAN_IN = 96
+# The layers whose width is the number of columns, which another robot may have more or fewer of.
+_COLUMNS = ("model.action_in_proj.", "model.action_out_proj.")
 _CODE = 0.1  # size of a patch's random code, against patches that vary by about one
 
 
@@ -39,6 +45,28 @@ def centre_picture_tokens(model: DM0, pictures: Tensor) -> None:
         layer.weight.mul_(scale)
         if layer.bias is not None:
             layer.bias.sub_(mean.flatten()).mul_(scale)
+
+
+@torch.no_grad()
+def adopt_weights(model: DM0, checkpoint: Path) -> None:
+    """Give ``model`` the weights of a checkpoint folder.
+
+    Layers that read and write action columns stay new where the numbers of columns differ. Raises
+    `Dm0Error` that names the tensors where anything else has another size.
+    """
+    values = DM0.from_pretrained(checkpoint, torch.float32).state_dict()
+    wanted = model.state_dict()
+    strange = {
+        name for name in wanted if name not in values or values[name].shape != wanted[name].shape
+    }
+    wrong = sorted(name for name in strange if not name.startswith(_COLUMNS))
+    if wrong:
+        raise Dm0Error(
+            f"{checkpoint}: cannot be trained further by this recipe: {', '.join(wrong[:3])} "
+            f"({len(wrong)} in all) are not of the recipe's size; give it the same 'network'"
+        )
+    for name in set(wanted) - strange:
+        wanted[name].copy_(values[name])
 
 
 def parameter_groups(model: nn.Module, rate: float, weight_decay: float) -> list[dict]:

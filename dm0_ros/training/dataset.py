@@ -41,7 +41,8 @@ class Dataset:
         robot = load_robot(recipe.robot)
         self.layout = robot.layout(recipe.layout)
         self._seen = torch.tensor([slot not in recipe.masked_slots for slot in robot.camera_slots])
-        self.world: World = load_world(robot.simulation.world)
+        self.world: World = load_world(recipe.world)
+        self._wordings = self.world.task(recipe.task).instructions.training
         self._pictures = np.load(folder / "pictures.npy", mmap_mode="r")
         self._states = np.load(folder / "states.npy")
         self._rows = np.load(folder / "rows.npy", mmap_mode="r")
@@ -54,8 +55,8 @@ class Dataset:
 
     def sentences(self) -> list[str]:
         """Every training sentence about every object."""
-        templates = self.world.instructions.training
-        return [t.format(object=name) for t in templates for name in self.world.object_names]
+        names = self.world.object_names
+        return [wording.format(object=name) for wording in self._wordings for name in names]
 
     def stats(self) -> NormStats:
         """Statistics of the training frames' differences and states."""
@@ -63,7 +64,9 @@ class Dataset:
         states = self._states[frames]
         rows = np.asarray(self._rows[frames])
         differences = to_differences(rows, states[:, None], self.layout)
-        return compute_stats(differences, states, self.recipe.network.action_dim)
+        return compute_stats(
+            differences, self.layout.to_data(states), self.recipe.network.action_dim
+        )
 
     def draw(
         self, random: np.random.Generator, size: int, tokenizer: Tokenizer, stats: NormStats
@@ -79,7 +82,7 @@ class Dataset:
 
     def _batch(self, frames, random, tokenizer: Tokenizer, stats: NormStats) -> Batch:
         recipe, names = self.recipe, self.world.object_names
-        wordings = random.choice(self.world.instructions.training, (len(frames), len(names)))
+        wordings = random.choice(self._wordings, (len(frames), len(names)))
         prompts = [
             encode_prompt(tokenizer, str(wording).format(object=name), recipe.max_text_tokens)
             for row in wordings

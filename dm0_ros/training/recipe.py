@@ -10,8 +10,9 @@ from dm0_ros.model.config import DecoderConfig, VisionConfig
 from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.resources import find_resource
-from dm0_ros.robots.parsing import build, read_yaml
-from dm0_ros.training.reach import ReachSettings
+from dm0_ros.robots.parsing import load_yaml
+from dm0_ros.training.place import PlaceSettings
+from dm0_ros.training.reach import ReachSettings, Region
 
 
 class RecipeError(Dm0Error):
@@ -102,6 +103,9 @@ class Recipe:
     name: str
     robot: str
     layout: str
+    world: str  # file stem in config/worlds/
+    task: str  # name of one of the world's tasks
+    workspace: dict[str, Region]  # where the expert's fingertips may be, by end effector
     data: DataSettings
     expert: ReachSettings
     step: float  # s between rows
@@ -111,6 +115,8 @@ class Recipe:
     masked_slots: tuple[str, ...]  # cameras that the network does without
     network: NetworkSettings
     optimiser: OptimiserSettings
+    place: PlaceSettings | None = None  # what the expert needs for a task of kind place
+    initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -121,4 +127,4 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = find_resource("config", f"training/{name_or_path}.yaml")
-    return build(Recipe, read_yaml(path, RecipeError), path.name, RecipeError)
+    return load_yaml(Recipe, path, RecipeError)

@@ -19,14 +19,10 @@ from dm0_ros.policy.pictures import prepare_picture
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
-from dm0_ros.training.reach import PoseTable, ReachExpert
+from dm0_ros.training.expert import Expert, Scene
 from dm0_ros.training.recipe import Recipe
 
-# Fingertip places from which the expert can start, m in the base frame: the blocks' region and a
-# margin, below the height at which the arm leaves the fixed cameras.
-LOWER, UPPER = (0.30, -0.28, 0.02), (0.66, 0.28, 0.36)
 _WATCH = 0.1  # s between looks whether a recording process has died
-_LOWEST_START = 0.07  # m; clear of the blocks' tops
 
 
 class Recorder:
@@ -36,14 +32,16 @@ class Recorder:
         self.recipe, self.seed = recipe, seed
         self.robot = load_robot(recipe.robot)
         self.layout = self.robot.layout(recipe.layout)
-        self.simulator = Simulator(self.robot, seed=seed)
-        self.expert = ReachExpert(PoseTable(self.robot, LOWER, UPPER), recipe.expert)
+        self.simulator = Simulator(self.robot, load_world(recipe.world), seed, recipe.task)
+        self.expert = Expert(self.simulator, recipe.workspace, recipe.expert, recipe.place)
 
     def perform(self, episode: int) -> dict[str, np.ndarray]:
         """Frames of one episode: pictures (F, V, S, S, 3), states (F, C), rows (F, O, H, C)."""
         random = np.random.default_rng([self.seed, episode])
         simulator, data = self.simulator, self.recipe.data
-        simulator.arrange(simulator.world.place(random), self._start(random))
+        poses = simulator.world.place(random)
+        start = self.expert.start(random, data.start_at_home, data.disturbance)
+        simulator.arrange(poses, start)
         target = random.integers(len(simulator.world.objects))
         frames = []
         for _ in range(data.frames):
@@ -52,57 +50,46 @@ class Recorder:
             self._follow(plans[target], random)
         return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
 
-    def _start(self, random: np.random.Generator) -> dict[str, float]:
-        home = dict(self.robot.home)
-        if random.random() < self.recipe.data.start_at_home:
-            return home
-        lower = (LOWER[0], LOWER[1], _LOWEST_START)
-        joints = self.expert.table.positions(random.uniform(lower, UPPER))
-        joints = joints + random.normal(0.0, self.recipe.data.disturbance, len(joints))
-        return home | dict(zip(self.expert.table.names, joints, strict=True))
-
     def _plan(self) -> np.ndarray:
-        measured = self.simulator.measured()
-        joints = np.array([measured[name] for name in self.expert.table.names])
-        world = self.simulator.world
-        tops = np.stack([self.simulator.object_pose(block.name)[:3] for block in world.objects])
-        tops[:, 2] += [block.size / 2 for block in world.objects]
         rows = self.recipe.network.chunk_size
-        return self.expert.plan(joints, tops, rows, self.recipe.step)
+        return self.expert.plan(Scene.of(self.simulator), rows, self.recipe.step)
 
     def _frame(self, plans: np.ndarray) -> dict[str, np.ndarray]:
-        size = self.recipe.network.vision.image_size
-        slots = self.robot.camera_slots
-        views = [prepare_picture(self.simulator.render(slot), size) for slot in slots]
+        views = [self._look(slot) for slot in self.robot.camera_slots]
         measured = self.simulator.measured()
         columns = self.layout.columns
-        rows = np.empty((*plans.shape[:2], len(columns)), np.float32)
-        for index, name in enumerate(columns):
-            moving = name in self.expert.table.names
-            source = plans[..., self.expert.table.names.index(name)] if moving else None
-            rows[..., index] = self.robot.home[name] if source is None else source
+        order = [self.expert.names.index(name) for name in columns]
         return {
-            "pictures": to_pixels(np.stack(views)),
+            "pictures": np.stack(views),
             "states": np.array([measured[name] for name in columns], np.float32),
-            "rows": rows,
+            "rows": plans[..., order].astype(np.float32),
         }
+
+    def _look(self, slot: str) -> np.ndarray:
+        """What the network would see (S, S, 3); nothing where it does without this camera."""
+        size = self.recipe.network.vision.image_size
+        if slot in self.recipe.masked_slots:
+            return np.zeros((size, size, 3), np.uint8)
+        return to_pixels(prepare_picture(self.simulator.render(slot), size))
 
     def _follow(self, plan: np.ndarray, random: np.random.Generator) -> None:
         data = self.recipe.data
-        error = random.normal(0.0, data.disturbance, plan.shape[1]) * (random.random() < 0.5)
+        shaken = len(self.expert.joint_names)
+        error = np.zeros(plan.shape[1])
+        error[:shaken] = random.normal(0.0, data.disturbance, shaken) * (random.random() < 0.5)
         dt = 1.0 / self.robot.executor.rate
         times = np.arange(len(plan)) * self.recipe.step
         for tick in range(round(data.frame_interval / dt)):
             now = tick * dt
-            joints = [np.interp(now, times, column) for column in plan.T]
+            targets = [np.interp(now, times, column) for column in plan.T]
             offset = error * now / data.frame_interval
-            self.simulator.command(self.expert.table.names, joints + offset)
+            self.simulator.command(self.expert.names, targets + offset)
             self.simulator.step(dt)
 
 
-def to_pixels(views: np.ndarray) -> np.ndarray:
-    """Prepared pictures (V, 3, S, S) in [-1, 1] as 8-bit (V, S, S, 3), which is exact."""
-    return np.rint((views * 0.5 + 0.5) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+def to_pixels(picture: np.ndarray) -> np.ndarray:
+    """A prepared picture (3, S, S) in [-1, 1] as 8-bit (S, S, 3), which is exact."""
+    return np.rint((picture * 0.5 + 0.5) * 255).astype(np.uint8).transpose(1, 2, 0)
 
 
 def record(
@@ -140,7 +127,8 @@ def record(
 
 def _describe(recipe: Recipe) -> dict:
     parts = asdict(recipe)
-    keys = ("robot", "layout", "data", "expert", "step")
+    keys = ("robot", "layout", "world", "task", "workspace", "data", "expert", "place", "step")
+    keys += ("masked_slots",)
     size, rows = recipe.network.vision.image_size, recipe.network.chunk_size
     return {key: parts[key] for key in keys} | {"picture_size": size, "rows": rows}
 
@@ -148,7 +136,7 @@ def _describe(recipe: Recipe) -> dict:
 def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:
     robot = load_robot(recipe.robot)
     columns = len(robot.layout(recipe.layout).columns)
-    objects = len(load_world(robot.simulation.world).objects)
+    objects = len(load_world(recipe.world).objects)
     size, frames = recipe.network.vision.image_size, recipe.data.episodes * recipe.data.frames
     views = len(robot.camera_slots)
     return {

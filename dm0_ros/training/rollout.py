@@ -18,13 +18,13 @@ class Episode:
 
     instruction: str
     target: str
-    first_touched: str | None
+    first: str | None  # object to which the task was done
     seconds: float
 
     @property
     def success(self) -> bool:
-        """Whether the named object was touched before any other."""
-        return self.first_touched == self.target
+        """Whether that was the named object."""
+        return self.first == self.target
 
 
 def roll_out(
@@ -36,7 +36,7 @@ def roll_out(
     period: float,
     latency: float,
 ) -> Episode:
-    """Let the policy act until something is touched or ``time_limit`` (s) is over.
+    """Let the policy act until the task is done to an object or ``time_limit`` (s) is over.
 
     A new plan is made every ``period`` s and takes effect ``latency`` s after its observation.
     """
@@ -45,7 +45,7 @@ def roll_out(
     plan: Plan | None = None
     coming: Plan | None = None
     next_observation = 0.0
-    while simulator.time < time_limit and not simulator.touches:
+    while simulator.time < time_limit and not simulator.outcomes:
         if simulator.time >= next_observation:
             coming = policy.infer(_observe(policy, simulator, instruction))
             next_observation += period
@@ -54,7 +54,7 @@ def roll_out(
         if plan:
             simulator.command(plan.names, sample(plan, simulator.time))
         simulator.step(dt)
-    first = simulator.touches[0] if simulator.touches else None
+    first = simulator.outcomes[0] if simulator.outcomes else None
     seconds = first.time if first else simulator.time
     return Episode(instruction, target, first.name if first else None, seconds)
 
@@ -83,13 +83,17 @@ def evaluate(
     time_limit: float = 20.0,
     period: float = 0.3,
     latency: float = 0.15,
+    task: str = "",
 ) -> list[Episode]:
-    """Roll out on test wordings and scenes of ``seed``; objects take turns being named."""
+    """Roll out on test wordings and scenes of ``seed``; objects take turns being named.
+
+    ``task`` is one of the world's; empty: its first.
+    """
     random = np.random.default_rng(seed)
     world, results = simulator.world, []
     for index in range(episodes):
         target = world.object_names[index % len(world.objects)]
-        wording = random.choice(world.instructions.test)
+        wording = random.choice(world.task(task).instructions.test)
         simulator.reset(seed=int(random.integers(2**31)))
         instruction = str(wording).format(object=target)
         results.append(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training run from recipe to checkpoint: record, tokenise, train, write."""
 
+import copy
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,14 +10,16 @@ from pathlib import Path
 import yaml
 
 from dm0_ros.model import DM0
+from dm0_ros.model.checkpoint import FLOAT32
 from dm0_ros.policy.normalisation import NormStats, save_stats
+from dm0_ros.policy.registry import find_checkpoint
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
 from dm0_ros.training.dataset import Dataset
 from dm0_ros.training.recipe import Recipe
 from dm0_ros.training.recording import record
 from dm0_ros.training.trainer import Trainer
-from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
+from dm0_ros.training.vocabulary import copy_tokenizer, save_tokenizer, train_tokenizer
 
 _FEWEST_EPISODES = 20
 
@@ -63,37 +66,57 @@ def train(
     dataset = Dataset(recipe, data)
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
-    vocabulary = train_tokenizer(dataset.sentences(), recipe.network.llm.vocab_size)
-    save_tokenizer(vocabulary, checkpoint)
+    initial = find_checkpoint(recipe.initial).folder if recipe.initial else None
+    if initial:
+        copy_tokenizer(initial, checkpoint)
+    else:
+        vocabulary = train_tokenizer(dataset.sentences(), recipe.network.llm.vocab_size)
+        save_tokenizer(vocabulary, checkpoint)
     stats = dataset.stats()
     tokenizer = load_tokenizer(checkpoint)
-    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device)
+    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device, initial)
     steps = recipe.optimiser.steps
     network = trainer.run(lambda n, loss: report(Progress("train", n, steps, loss)))
-    _write_losses(trainer.losses, folder)
-    _write_checkpoint(recipe, network, stats, checkpoint)
+    write_losses(trainer.losses, folder)
+    write_checkpoint(recipe, network, stats, checkpoint)
     return checkpoint
 
 
-def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
-    network.save_pretrained(folder)
+def write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
+    """Weights, statistics and how to feed them, beside the tokenizer that is there."""
+    halve(network).save_pretrained(folder)
     save_stats(stats, folder)
+    robot = load_robot(recipe.robot)
     settings = {
         "name": f"dm0-{recipe.name}",
-        "robots": [recipe.robot],
+        "robots": [robot.name],  # the recipe may give a path
         "layout": recipe.layout,
         "step": recipe.step,
         "normalisation": recipe.normalisation.value,
         "max_text_tokens": recipe.max_text_tokens,
         "pad_colour": recipe.picture_pad.value,
-        "camera_slots": list(load_robot(recipe.robot).camera_slots),
+        "camera_slots": list(robot.camera_slots),
         "masked_slots": list(recipe.masked_slots),
+        "world": recipe.world,
+        "task": recipe.task,
     }
     text = "# How to feed this checkpoint. Units: s.\n" + yaml.safe_dump(settings, sort_keys=False)
     (folder / "policy.yaml").write_text(text, encoding="utf-8")
 
 
-def _write_losses(losses: list[float], folder: Path) -> None:
+def halve(network: DM0) -> DM0:
+    """A copy with weights in bfloat16, but for those that public checkpoints keep in float32.
+
+    Half the size on disk; read as float32 again, it is the same within three digits.
+    """
+    copied = copy.deepcopy(network)
+    for name, parameter in copied.named_parameters():
+        if not FLOAT32.fullmatch(name):
+            parameter.data = parameter.data.bfloat16()
+    return copied
+
+
+def write_losses(losses: list[float], folder: Path) -> None:
     """Loss of every step as CSV, and its curve as a picture."""
     from matplotlib.figure import Figure  # takes a second to import
 

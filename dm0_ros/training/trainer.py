@@ -13,7 +13,7 @@ import torch
 from dm0_ros.model import DM0, PrefixCache
 from dm0_ros.policy.normalisation import NormStats
 from dm0_ros.policy.tokenizer import Tokenizer
-from dm0_ros.training.calibration import centre_picture_tokens, parameter_groups
+from dm0_ros.training.calibration import adopt_weights, centre_picture_tokens, parameter_groups
 from dm0_ros.training.dataset import Batch, Dataset
 from dm0_ros.training.recipe import OptimiserSettings, Recipe
 
@@ -23,7 +23,10 @@ _START_FRAMES = 64  # whose pictures set the scale of the network's start
 
 
 class Trainer:
-    """Trains one network. Calling `run` again after an interruption goes on where it stopped."""
+    """Trains one network. Calling `run` again after an interruption goes on where it stopped.
+
+    ``initial`` is a checkpoint folder whose weights training starts from, instead of from noise.
+    """
 
     def __init__(
         self,
@@ -34,14 +37,18 @@ class Trainer:
         folder: Path,
         seed: int,
         device: str = "cpu",
+        initial: Path | None = None,
     ) -> None:
         self.recipe, self.settings = recipe, recipe.optimiser
         self.dataset, self.tokenizer, self.stats = dataset, tokenizer, stats
         self.folder, self.seed, self.device = folder, seed, torch.device(device)
         torch.manual_seed(seed)
         self.model = DM0(recipe.network.config()).to(self.device)
-        start = self.dataset.held_out(_START_FRAMES, tokenizer, stats)
-        centre_picture_tokens(self.model, start.images[start.image_masks].to(self.device))
+        if initial:
+            adopt_weights(self.model, initial)
+        else:
+            start = self.dataset.held_out(_START_FRAMES, tokenizer, stats)
+            centre_picture_tokens(self.model, start.images[start.image_masks].to(self.device))
         rows, hidden = self.settings.outline_rows, recipe.network.llm.hidden_size
         self.outline = torch.nn.Linear(hidden, len(rows) * recipe.network.action_dim)
         self.outline.to(self.device)

@@ -2,6 +2,7 @@
 """A small tokenizer for a small network: byte-level BPE trained on the world's own sentences."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from dm0_ros.policy.prompt import OPENING, ROLE
 
 PAD = "<|endoftext|>"
+_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def train_tokenizer(sentences: Iterable[str], size: int) -> Tokenizer:
@@ -35,6 +37,12 @@ def train_tokenizer(sentences: Iterable[str], size: int) -> Tokenizer:
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the two files that `dm0_ros.policy.tokenizer.load_tokenizer` reads."""
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / _FILES[0]))
     config = json.dumps({"pad_token": PAD}, indent=1)
-    (folder / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
+    (folder / _FILES[1]).write_text(config + "\n", encoding="utf-8")
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """The same two files, from the checkpoint folder whose words a training goes on with."""
+    for name in _FILES:
+        shutil.copyfile(source / name, folder / name)

@@ -73,13 +73,28 @@ def test_demo_leaves_figures_bag_film_and_report(graph, tiny_checkpoint, tmp_pat
 
 
 def test_node_that_fails_is_named_with_its_last_words(graph, tiny_checkpoint, tmp_path):
-    (tiny_checkpoint / "policy.yaml").write_text("nonsense: true\n")
+    (tiny_checkpoint / "norm_stats.json").write_text('{"nonsense": true}')
     options = ["--checkpoint", str(tiny_checkpoint), "--out", str(tmp_path / "out")]
     process = graph.run(*DEMO, "--episodes", "1", *options)
     assert process.wait(timeout=200) == 1
     assert "dm0: policy ended with status 1; it said last:" in process.output
-    assert "nonsense" in process.output
+    assert "norm_stats.json" in process.output
     assert "Traceback" not in process.output
+
+
+def test_broken_settings_and_absent_tasks_end_before_anything_starts(
+    graph, tiny_checkpoint, tmp_path
+):
+    (tiny_checkpoint / "policy.yaml").write_text("nonsense: true\n")
+    for options, words in (
+        (["--checkpoint", str(tiny_checkpoint)], "nonsense: unknown key"),
+        (["--task", "dance"], "no checkpoint comes with the package for franka and task dance"),
+        (["--checkpoint", "nano-franka", "--task", "dance"], "three_blocks: has no task 'dance'"),
+    ):
+        process = graph.run(*DEMO, *options, "--out", str(tmp_path / "out"))
+        assert process.wait() == 1
+        assert words in " ".join(process.output.split())
+        assert not (tmp_path / "out").exists()
 
 
 def test_unknown_checkpoint_ends_before_anything_starts(graph, tmp_path):

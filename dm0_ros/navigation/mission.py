@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One instruction to a base, from the first look to its outcome: look, think, drive, again."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+
+from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
+from dm0_ros.navigation.controller import Fix, State
+from dm0_ros.navigation.routes import Motion, Route
+
+_POLL = 0.005  # s between looks whether there is something to do
+_ELSEWHERE = 0.3  # m from a failure: what follows has nothing to do with it
+_TURN = 0.8  # rad to look away from what is in the way; then twice as far to the other side
+_TURN_TIME = 2.0  # s that this takes
+
+
+class Outcome(Enum):
+    """How a mission ended; values are those of NavigateToObject.action."""
+
+    SUCCEEDED = 0
+    TIME_LIMIT = 1
+    CANCELLED = 2
+    FAULT = 3
+    REJECTED = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of a mission, in a sentence."""
+
+    outcome: Outcome
+    message: str
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One moment: a picture, and where the base was by its odometry."""
+
+    picture: np.ndarray | None  # (height, width, 3) uint8 RGB; None where nobody looks at it
+    fix: Fix
+
+
+class Output(Protocol):
+    """What executes motions: the base's controller, or a planner's goals."""
+
+    def drive(self, motion: Motion, origin: Fix) -> None:
+        """Begin a motion, given in the frame of the base at ``origin``; it replaces the last."""
+
+    def stop(self, reason: str) -> None:
+        """Come to rest."""
+
+    def status(self) -> tuple[State, str]:
+        """What the base does, and why."""
+
+
+@dataclass(frozen=True)
+class MissionSettings:
+    """When to think and when to give up. Seconds."""
+
+    period: float  # least time between two thoughts
+    time_limit: float
+    observation_timeout: float  # how long there may be nothing to think about
+    votes: int  # thoughts in a row that have to say stop
+    attempts: int  # motions in a row that may fail before their end, as when blocked
+
+
+class Mission:
+    """Pursues one instruction in the caller's thread. Its counters may be read from any thread.
+
+    ``look`` gives the newest sight and raises `ObservationError` where there is none; ``think``
+    makes a motion of sight and instruction, or None where there is no answer yet.
+    """
+
+    def __init__(
+        self,
+        instruction: str,
+        look: Callable[[], Sight],
+        think: Callable[[Sight, str], Motion | None],
+        output: Output,
+        settings: MissionSettings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.instruction = instruction
+        self._look, self._think, self._output = look, think, output
+        self._settings, self._monotonic = settings, monotonic
+        self._end: Verdict | None = None
+        self._ended = threading.Event()
+        self._begun = monotonic()
+        self._thought = -float("inf")
+        self._blind_since: float | None = None
+        self._seen: float | None = None  # stamp of the last sight
+        self._votes = self._failures = 0
+        self._failed_at: np.ndarray | None = None  # place (2,) of the last failure
+        self._turns_back = False  # whether a failure is still to be answered by a turn
+        self._driving = False
+        self.plans = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the mission began."""
+        return self._monotonic() - self._begun
+
+    def end(self, outcome: Outcome, message: str) -> None:
+        """Ask the mission to end, from any thread."""
+        if self._end is None:
+            self._end = Verdict(outcome, message)
+        self._ended.set()
+
+    def run(self) -> Verdict:
+        """Pursue the instruction until it is done, or cannot be; the base is told to stop then."""
+        while (verdict := self.step()) is None:
+            self._ended.wait(_POLL)
+        self._output.stop(verdict.message)
+        return verdict
+
+    def step(self) -> Verdict | None:
+        """Think once if there is something new; returns the end if it has come."""
+        settings = self._settings
+        if self._end:
+            return self._end
+        if self.elapsed >= settings.time_limit:
+            return Verdict(Outcome.TIME_LIMIT, f"not there within {settings.time_limit:g} s")
+        if verdict := self._watch():
+            return verdict
+        if self._monotonic() - self._thought < settings.period:
+            return None
+        try:
+            return self._go_on()
+        except ObservationError as error:
+            return self._note_blindness(str(error))
+        except InstructionError as error:
+            return Verdict(Outcome.REJECTED, str(error))
+        except Dm0Error as error:
+            return Verdict(Outcome.FAULT, str(error))
+
+    def _watch(self) -> Verdict | None:
+        """Counts motions that ended early; a few are thought over, then it is a fault."""
+        state, reason = self._output.status()
+        if not self._driving or state is not State.STOPPED:
+            return None
+        self._driving = False
+        self._failures += 1
+        self._failed_at, self._turns_back = None, True
+        if self._failures >= self._settings.attempts:
+            return Verdict(Outcome.FAULT, f"{self._failures} motions in a row failed: {reason}")
+        return None
+
+    def _go_on(self) -> Verdict | None:
+        sight = self._look()
+        if sight.fix.stamp == self._seen:
+            return self._note_blindness("no new picture or odometry comes")
+        self._note_place(sight.fix.pose[:2])
+        if self._turns_back:
+            return self._turn_away(sight)
+        motion = self._think(sight, self.instruction)
+        if self._end:
+            return self._end
+        self._blind_since = None
+        if motion is None:
+            return None
+        self._seen, self._thought = sight.fix.stamp, self._monotonic()
+        self.plans += 1
+        if leads_nowhere(motion):
+            self._votes += 1
+            self._output.stop("the plan says: here")
+            self._driving = False
+            if self._votes >= self._settings.votes:
+                return Verdict(Outcome.SUCCEEDED, "the plan says: here")
+            return None
+        self._votes = 0
+        self._output.drive(motion, sight.fix)
+        self._driving = True
+        return None
+
+    def _note_place(self, place: np.ndarray) -> None:
+        """Failures are in a row while the base stays about where the first one was."""
+        if self._failures and self._failed_at is None:
+            self._failed_at = place
+        elif self._failures and np.linalg.norm(place - self._failed_at) > _ELSEWHERE:
+            self._failures = 0
+
+    def _turn_away(self, sight: Sight) -> None:
+        """Look elsewhere before the next thought: what stopped the base would do so again."""
+        self._turns_back = False
+        turn = _TURN if self._failures % 2 else -2 * _TURN
+        self._output.drive(Route(np.array([[0.0, 0.0, turn]])), sight.fix)
+        self._thought = self._monotonic() + _TURN_TIME - self._settings.period
+
+    def _note_blindness(self, complaint: str) -> Verdict | None:
+        now = self._monotonic()
+        if self._blind_since is None:
+            self._blind_since = now
+        if now - self._blind_since < self._settings.observation_timeout:
+            return None
+        return Verdict(Outcome.FAULT, complaint)
+
+
+def leads_nowhere(motion: Motion, distance: float = 0.125, turn: float = 0.26) -> bool:
+    """Whether a motion means stop: it ends nearer than ``distance`` m and ``turn`` rad.
+
+    The defaults are half of ObjectNav's step and turn: less cannot be told from noise.
+    """
+    if isinstance(motion, Route):
+        return motion.stays
+    route = motion.route()
+    return route.length() < distance and bool(np.abs(route.poses[:, 2]).max() < turn)

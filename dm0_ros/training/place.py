@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scripted expert: how fingers get an object into the bin, from wherever both are.
+
+Like `reach`, it looks at the present only: what it does next follows from where the fingers are,
+how far they are open, and whether the object is between them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dm0_ros.training.reach import PoseTable, ReachSettings, approach, fade
+
+_SUBSTEPS = 5  # of integration per row
+_RISE = 0.05  # m below the wanted height at which sideways motion stops
+_AT = 0.002  # m: nearer than this the fingers begin to close on the object
+_NEAR = 0.015  # m: nearer than this they go on closing
+_BEGUN = 0.01  # m less than open: they have begun to close
+_OVER = 0.015  # m: nearer than this, sideways, the object is over the middle of the bin
+_SPARE = 0.012  # m by which open fingers are wider than what they let go
+_HELD = 0.03  # m between fingertips and the centre of what they hold
+
+
+@dataclass(frozen=True)
+class PlaceSettings:
+    """Shape and speed of what is done with the gripper."""
+
+    carry: float  # m of the fingertips above the table on the way to the bin
+    drop: float  # m of the fingertips above the table where they let go
+    opening: float  # m between open fingers
+    rate: float  # m/s of the opening
+
+
+@dataclass
+class _State:
+    """Fingers and objects, one of each for every object that could be named."""
+
+    place: np.ndarray  # (N, 3) m of the fingertips
+    opening: np.ndarray  # (N,) m that the fingers are told
+    held: np.ndarray  # (N,) bool
+    done: np.ndarray  # (N,) bool
+
+
+class PlaceExpert:
+    """Plans for putting cubes of one ``size`` (m) into a bin in the middle of ``target`` (2,).
+
+    ``closed`` is what fingers that hold something are told.
+    """
+
+    def __init__(
+        self,
+        table: PoseTable,
+        motion: ReachSettings,
+        settings: PlaceSettings,
+        target: np.ndarray,
+        top: float,
+        size: float,
+        closed: float,
+    ) -> None:
+        self.table, self.motion, self.settings = table, motion, settings
+        self._target, self._top, self._size, self._closed = np.array(target), top, size, closed
+
+    def plan(
+        self,
+        joints: np.ndarray,
+        opening: float,
+        centres: np.ndarray,
+        done: np.ndarray,
+        rows: int,
+        step: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Joint positions (N, rows, J) rad and openings (N, rows) m, row 0 now.
+
+        ``joints`` (J,) and ``opening`` are measured, ``centres`` (N, 3) those of the objects;
+        ``done`` (N,) says which lie in the bin.
+        """
+        start = self.table.place(dict(zip(self.table.names, joints, strict=True)))
+        near = np.linalg.norm(centres - start, axis=1) < _HELD
+        held = near & (opening < self._size + 0.25 * _SPARE) & ~done
+        told = np.where(held, self._closed, opening)
+        state = _State(np.broadcast_to(start, centres.shape), told, held, np.array(done))
+        places, openings = [state.place], [state.opening]
+        for _ in range(rows - 1):
+            for _ in range(_SUBSTEPS):
+                state = self._advance(state, centres, step / _SUBSTEPS)
+            places.append(state.place)
+            openings.append(state.opening)
+        ideal = self.table.positions(np.stack(places, axis=1))
+        return fade(ideal, joints, step), np.stack(openings, axis=1)
+
+    def _advance(self, state: _State, centres: np.ndarray, dt: float) -> _State:
+        settings, motion = self.settings, self.motion
+        leaving = state.held | state.done
+        goal = np.where(leaving[:, None], self._target, centres[:, :2])
+        sideways = goal - state.place[:, :2]
+        distance = np.linalg.norm(sideways, axis=1)
+        low = np.where(leaving, self._top + settings.drop, centres[:, 2])
+        # The arm is late behind its plan: fingers that began to close early would lift the object
+        # by its edge; fingers that have begun must not open for being a little off.
+        near = np.where(state.opening < settings.opening - _BEGUN, _NEAR, _AT)
+        at = ~leaving & (distance < near) & (np.abs(state.place[:, 2] - low) < near)
+        over = state.held & (distance < _OVER) & (state.place[:, 2] - low < _NEAR)
+
+        lift = np.where(leaving, self._top + settings.carry - low, motion.clearance)
+        beside = np.clip(distance / motion.funnel, 0.0, 1.0)
+        # Fingers that are not open yet, or have let go, stay up.
+        high = state.done | (~leaving & ~at & (state.opening < self._size + _SPARE))
+        share = np.where(high, 1.0, beside * beside * (3 - 2 * beside))
+        height = low + lift * share - state.place[:, 2]
+        free = np.clip(1 - height / _RISE, 0.05, 1.0)
+        move = approach(motion, distance, dt) * free
+        climb = np.sign(height) * approach(motion, np.abs(height), dt)
+        still = at | over
+        moved = np.column_stack(
+            [sideways / np.maximum(distance, 1e-9)[:, None] * move[:, None], climb]
+        )
+        place = state.place + np.where(still[:, None], 0.0, moved)
+
+        close = at | (state.held & ~over)
+        change = np.where(close, -1.0, 1.0) * settings.rate * dt
+        opening = np.clip(state.opening + change, self._closed, settings.opening)
+        released = over & (opening > self._size + _SPARE)
+        grasped = at & (opening < self._size - _SPARE)
+        return _State(place, opening, (state.held | grasped) & ~released, state.done | released)

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ALOHA of two AgileX Piper arms: real by default, sim:=true for the simulator.
+
+Arguments: --show-args.
+"""
+
+from dm0_ros.nodes.launching import describe_launch
+
+
+def generate_launch_description():
+    """Called by `ros2 launch`."""
+    return describe_launch(robots=("aloha",))
