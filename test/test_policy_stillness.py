@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dm0_ros.policy.stillness import RADIAN, Stillness
 from dm0_ros.robots import load_robot
-from dm0_ros.robots.poses import euler_from_pose
+from dm0_ros.robots.kinematics import euler_from_pose
 
 UR5 = load_robot("ur5")
 COLUMNS = UR5.layout("pose").columns

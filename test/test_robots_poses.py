@@ -6,11 +6,11 @@ import pinocchio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dm0_ros.robots.kinematics import euler_from_pose
 from dm0_ros.robots.poses import (
     EULER,
     POSITION,
     QUATERNION,
-    euler_from_pose,
     find_angles,
     find_prefixes,
     name_columns,

@@ -7,8 +7,8 @@ import numpy as np
 
 from dm0_ros.errors import ObservationError
 from dm0_ros.policy.observation import order_state
-from dm0_ros.robots.kinematics import Chain, load_urdf
-from dm0_ros.robots.poses import EULER, POSITION, euler_from_pose, name_columns
+from dm0_ros.robots.kinematics import Chain, euler_from_pose, load_urdf
+from dm0_ros.robots.poses import EULER, POSITION, name_columns
 from dm0_ros.robots.spec import RobotSpec
 
 

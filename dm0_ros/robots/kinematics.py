@@ -62,6 +62,12 @@ class Chain:
         return np.array([positions[name] for name in self.joint_names], np.float64)
 
 
+def euler_from_pose(pose: np.ndarray) -> np.ndarray:
+    """Roll, pitch, yaw (3,) of a pose (4, 4): rad about fixed axes, x first; roll and yaw within
+    [-pi, pi]."""
+    return pinocchio.rpy.matrixToRpy(pose[:3, :3])
+
+
 def _walk(model: pinocchio.Model, base: str, tip: str) -> tuple[str, ...]:
     """Names of the moving joints from base to tip."""
     for link in (base, tip):

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses of end effectors as columns: how they are named, and angles as quaternions and back."""
+"""Poses of end effectors as columns: how they are named, and angles as quaternions."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import pinocchio
 
 POSITION = ("x", "y", "z")  # m, in the base of the end effector
 QUATERNION = ("qx", "qy", "qz", "qw")
@@ -69,8 +68,3 @@ def quaternions_from_euler(angles: np.ndarray) -> np.ndarray:
         ],
         axis=1,
     )
-
-
-def euler_from_pose(pose: np.ndarray) -> np.ndarray:
-    """Roll, pitch, yaw (3,) of a pose (4, 4): the inverse, roll and yaw within [-pi, pi]."""
-    return pinocchio.rpy.matrixToRpy(pose[:3, :3])
