@@ -4,16 +4,19 @@
 `launch/*.launch.py`, `dm0 up` and the demo read it. Plain data: needs no ROS to import.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.resources import find_resource
-from dm0_ros.robots.loading import load_robot
-from dm0_ros.robots.spec import RobotSpec
+
+if TYPE_CHECKING:
+    from dm0_ros.robots.spec import RobotSpec
 
 EMPTY = "''"  # an empty text among ROS arguments, which are YAML
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
@@ -76,6 +79,8 @@ def describe(robot: str, **chosen: str) -> tuple[Process, ...]:
 
     ``chosen`` overrides `defaults`, as text. Raises `Dm0Error` for an unknown argument or choice.
     """
+    from dm0_ros.robots.loading import load_robot  # `dm0 --help` need not wait for pinocchio
+
     values, spec = _check(chosen), load_robot(robot)
     sim_time = values["use_sim_time"] == "true"
     common = {"robot": robot, "use_sim_time": sim_time}

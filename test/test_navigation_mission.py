@@ -233,9 +233,12 @@ def test_what_means_stop():
     quiet = np.array([[0.01, 0.0, 0.02]] * 16)
     assert leads_nowhere(Velocities(0.25, quiet))
     assert not leads_nowhere(Velocities(0.25, quiet + np.array([0.1, 0.0, 0.0])))
+    # a turn alone is the end of a way, unless turns are said to count
+    turn = Velocities(0.25, np.array([[0.0, 0.0, 0.8]] * 2 + [[0.0, 0.0, 0.0]] * 2))
+    assert leads_nowhere(turn) and not leads_nowhere(turn, turn=0.26)
     # there and back is a motion
-    swing = np.array([[0.0, 0.0, 0.8]] * 2 + [[0.0, 0.0, -0.8]] * 2)
-    assert not leads_nowhere(Velocities(0.25, swing))
+    swing = Velocities(0.25, np.array([[0.0, 0.0, 0.8]] * 2 + [[0.0, 0.0, -0.8]] * 2))
+    assert not leads_nowhere(swing, turn=0.26)
 
 
 def test_senses_pair_a_picture_with_the_odometry_of_its_time():

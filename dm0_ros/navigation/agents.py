@@ -10,7 +10,7 @@ from dm0_ros.navigation.free_space import FreeSpace
 from dm0_ros.navigation.geodesic import Corners, Geodesic
 from dm0_ros.navigation.objectnav import Action, ObjectNav
 from dm0_ros.navigation.pursuit import wrap
-from dm0_ros.navigation.routes import Route
+from dm0_ros.navigation.routes import Route, ends_here
 from dm0_ros.navigation.view_points import find_view_points
 
 _HEADINGS = 12  # that turns of 30 degrees lead to
@@ -107,7 +107,7 @@ class Follower:
 
     def actions(self, route: Route, count: int) -> list[Action]:
         """The next ``count`` actions or fewer; [STOP] where the route stays where it is."""
-        if route.length() < self._forward / 2 and abs(route.poses[-1][2]) < self._turn / 2:
+        if ends_here(route, self._forward / 2, self._turn / 2):
             return [Action.STOP]
         pose, actions = np.zeros(3), []
         while len(actions) < count:

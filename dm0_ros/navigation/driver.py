@@ -9,7 +9,7 @@ from dm0_ros.errors import Dm0Error
 from dm0_ros.navigation.agents import Follower
 from dm0_ros.navigation.heads import VelocityRows
 from dm0_ros.navigation.objectnav import Action, ObjectNav, Percept
-from dm0_ros.navigation.routes import Velocities
+from dm0_ros.navigation.routes import Velocities, ends_here
 from dm0_ros.policy.protocol import Observation, Policy
 from dm0_ros.robots.layouts import Space
 
@@ -17,10 +17,14 @@ _LOOK_AHEAD = 0.5  # m of the route: two steps
 _ACTIONS = 3  # done for one look
 _VOTES = 3  # plans that have to agree that the goal is reached
 _STUCK = 0.1  # m: a forward step that gained less has met something
+_MOST_TURNS = 5  # away from what is met again and again
 
 
 class Driver:
-    """Wraps a policy whose plans are body-frame velocities. It sees colour, gps and compass."""
+    """Wraps a policy whose plans are body-frame velocities; turns away from what it runs into.
+
+    It sees colour, depth and gps.
+    """
 
     def __init__(self, policy: Policy, wordings: tuple[str, ...], seed: int) -> None:
         """Each episode gets one of ``wordings``, with ``{object}`` for the category.
@@ -42,6 +46,9 @@ class Driver:
         self._queue: deque[Action] = deque()
         self._last: tuple[Action, np.ndarray] | None = None
         self._looks = 0
+        self._met = 0  # looks in a row at which the base was stuck
+        self._side = Action.TURN_LEFT
+        self._turning: Action | None = None  # what the last look led to, where that was all
         self._policy.reset()
 
     def act(self, task: ObjectNav) -> Action:
@@ -57,13 +64,33 @@ class Driver:
 
     def _choose(self, percept: Percept, follower: Follower) -> list[Action]:
         if self._is_stuck(percept):
-            side = Action.TURN_LEFT if self._random.random() < 0.5 else Action.TURN_RIGHT
-            return [side, Action.MOVE_FORWARD]
+            return self._turn_away(percept)
+        self._met = 0
         for _ in range(_VOTES):
-            actions = follower.actions(self._plan(percept).route(), _ACTIONS)
-            if actions != [Action.STOP]:
-                break
+            route = self._plan(percept).route()
+            if not ends_here(route):
+                return self._keep_turning(follower.actions(route, _ACTIONS))
+        return [Action.STOP]
+
+    def _keep_turning(self, actions: list[Action]) -> list[Action]:
+        """The actions, but no turn back from a turn: without memory both can seem best in turn."""
+        side = actions[0] if actions[0] is not Action.MOVE_FORWARD else None
+        if Action.MOVE_FORWARD in actions:
+            self._turning = None
+        elif self._turning is not None and side is not self._turning:
+            actions = [self._turning] * len(actions)
+        else:
+            self._turning = side
         return actions
+
+    def _turn_away(self, percept: Percept) -> list[Action]:
+        """Turn to the side where there is more room, further each time, and try again."""
+        if not self._met:
+            half = percept.depth.shape[1] // 2
+            left, right = percept.depth[:, :half].mean(), percept.depth[:, half:].mean()
+            self._side = Action.TURN_LEFT if left > right else Action.TURN_RIGHT
+        self._met += 1
+        return [self._side] * min(self._met, _MOST_TURNS) + [Action.MOVE_FORWARD]
 
     def _is_stuck(self, percept: Percept) -> bool:
         """Whether all that was done since the last look moved the base by less than a step."""

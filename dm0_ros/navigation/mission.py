@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One instruction to a base, from the first look to its outcome: look, think, drive, again."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 
 from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
 from dm0_ros.navigation.controller import Fix, State
-from dm0_ros.navigation.routes import Motion, Route
+from dm0_ros.navigation.routes import Motion, Route, ends_here
 
 _POLL = 0.005  # s between looks whether there is something to do
 _ELSEWHERE = 0.3  # m from a failure: what follows has nothing to do with it
@@ -68,6 +69,8 @@ class MissionSettings:
     observation_timeout: float  # how long there may be nothing to think about
     votes: int  # thoughts in a row that have to say stop
     attempts: int  # motions in a row that may fail before their end, as when blocked
+    stop_distance: float = 0.25  # m: velocities that drive less in all their seconds,
+    stop_turn: float = math.pi  # and turn by less, mean stop
 
 
 class Mission:
@@ -152,6 +155,7 @@ class Mission:
         return None
 
     def _go_on(self) -> Verdict | None:
+        settings = self._settings
         sight = self._look()
         if sight.fix.stamp == self._seen:
             return self._note_blindness("no new picture or odometry comes")
@@ -166,11 +170,11 @@ class Mission:
             return None
         self._seen, self._thought = sight.fix.stamp, self._monotonic()
         self.plans += 1
-        if leads_nowhere(motion):
+        if leads_nowhere(motion, settings.stop_distance, settings.stop_turn):
             self._votes += 1
             self._output.stop("the plan says: here")
             self._driving = False
-            if self._votes >= self._settings.votes:
+            if self._votes >= settings.votes:
                 return Verdict(Outcome.SUCCEEDED, "the plan says: here")
             return None
         self._votes = 0
@@ -201,12 +205,8 @@ class Mission:
         return Verdict(Outcome.FAULT, complaint)
 
 
-def leads_nowhere(motion: Motion, distance: float = 0.125, turn: float = 0.26) -> bool:
-    """Whether a motion means stop: it ends nearer than ``distance`` m and ``turn`` rad.
-
-    The defaults are half of ObjectNav's step and turn: less cannot be told from noise.
-    """
+def leads_nowhere(motion: Motion, distance: float = 0.25, turn: float = math.pi) -> bool:
+    """Whether a motion means stop: no route, or velocities that lead nowhere; see `ends_here`."""
     if isinstance(motion, Route):
         return motion.stays
-    route = motion.route()
-    return route.length() < distance and bool(np.abs(route.poses[:, 2]).max() < turn)
+    return ends_here(motion.route(), distance, turn)

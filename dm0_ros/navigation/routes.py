@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a head wants of a base, in the base's frame at the observation: a route, or velocities."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,17 @@ class Velocities:
 
 
 Motion = Route | Velocities
+
+
+def ends_here(route: Route, distance: float = 0.25, turn: float = math.pi) -> bool:
+    """Whether a route over the next seconds drives less than ``distance`` m and turns less than
+    ``turn`` rad in all, which means: here.
+
+    By default turns do not count. A plan as `plan_twists` makes them drives on within its seconds,
+    whichever way the base faces, unless it is at the end of its way.
+    """
+    turned = float(np.abs(route.poses[:, 2]).max(initial=0.0))
+    return route.length() < distance and turned <= turn
 
 
 def _check(values: np.ndarray, what: str) -> None:

@@ -81,6 +81,8 @@ class NavigatorNode(LifecycleNode):
         tuned("observation_timeout", 3.0, "How long sensors may be unusable (s)", (0.0, 600.0))
         tuned("votes", 3, "Plans in a row that have to say stop", (1, 100))
         tuned("attempts", 3, "Motions in a row that may fail", (1, 100))
+        tuned("stop_distance", 0.25, "Plans of velocities that drive less (m)", (0.0, 10.0))
+        tuned("stop_turn", 3.15, "and turn by less (rad) mean stop", (0.0, 6.3))
 
     def _value(self, name: str):
         return self.get_parameter(name).value
@@ -232,6 +234,7 @@ class NavigatorNode(LifecycleNode):
     def make_mission(self, instruction: str, time_limit: float) -> Mission:
         """See `Host`."""
         names = ("period", "observation_timeout", "votes", "attempts")
+        names += ("stop_distance", "stop_turn")
         settings = MissionSettings(
             time_limit=time_limit or self._value("time_limit"),
             **{name: self._value(name) for name in names},

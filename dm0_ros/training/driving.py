@@ -8,14 +8,11 @@ from pathlib import Path
 from dm0_ros.navigation.pursuit import PursuitSettings
 from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
-from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import load_yaml, read_yaml
 from dm0_ros.training.driving_data import DrivingDataset, record_drives
 from dm0_ros.training.recipe import NetworkSettings, OptimiserSettings, RecipeError
-from dm0_ros.training.run import Progress, write_checkpoint, write_losses
-from dm0_ros.training.trainer import Trainer
-from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
+from dm0_ros.training.run import Progress, learn
 
 _FEWEST_FRAMES = 100
 
@@ -51,6 +48,7 @@ class DrivingRecipe:
     masked_slots: tuple[str, ...]
     network: NetworkSettings
     optimiser: OptimiserSettings
+    initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
 
 
 def load_driving_recipe(name_or_path: str | Path) -> DrivingRecipe:
@@ -100,17 +98,6 @@ def train_driving(
 
     Returns the folder of the finished checkpoint.
     """
-    frames, steps = recipe.data.frames, recipe.optimiser.steps
-    data = folder / "data"
+    frames, data = recipe.data.frames, folder / "data"
     record_drives(recipe, seed, data, workers, lambda n: report(Progress("record", n, frames)))
-    dataset = DrivingDataset(recipe, data)
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir(parents=True, exist_ok=True)
-    vocabulary = train_tokenizer(dataset.sentences(), recipe.network.llm.vocab_size)
-    save_tokenizer(vocabulary, checkpoint)
-    stats, tokenizer = dataset.stats(), load_tokenizer(checkpoint)
-    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device)
-    network = trainer.run(lambda n, loss: report(Progress("train", n, steps, loss)))
-    write_losses(trainer.losses, folder)
-    write_checkpoint(recipe, network, stats, checkpoint)
-    return checkpoint
+    return learn(recipe, DrivingDataset(recipe, data), seed, folder, device, report)

@@ -63,7 +63,18 @@ def train(
     data = record(
         recipe, seed, folder / "data", workers, lambda n, of: report(Progress("record", n, of))
     )
-    dataset = Dataset(recipe, data)
+    return learn(recipe, Dataset(recipe, data), seed, folder, device, report)
+
+
+def learn(
+    recipe: Recipe,
+    dataset: Dataset,
+    seed: int,
+    folder: Path,
+    device: str,
+    report: Callable[[Progress], None],
+) -> Path:
+    """Tokenise, train and write: what follows the recording, whatever was recorded."""
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
     initial = find_checkpoint(recipe.initial).folder if recipe.initial else None
@@ -77,13 +88,12 @@ def train(
     trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device, initial)
     steps = recipe.optimiser.steps
     network = trainer.run(lambda n, loss: report(Progress("train", n, steps, loss)))
-    write_losses(trainer.losses, folder)
-    write_checkpoint(recipe, network, stats, checkpoint)
+    _write_losses(trainer.losses, folder)
+    _write_checkpoint(recipe, network, stats, checkpoint)
     return checkpoint
 
 
-def write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
-    """Weights, statistics and how to feed them, beside the tokenizer that is there."""
+def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
     halve(network).save_pretrained(folder)
     save_stats(stats, folder)
     robot = load_robot(recipe.robot)
@@ -116,7 +126,7 @@ def halve(network: DM0) -> DM0:
     return copied
 
 
-def write_losses(losses: list[float], folder: Path) -> None:
+def _write_losses(losses: list[float], folder: Path) -> None:
     """Loss of every step as CSV, and its curve as a picture."""
     from matplotlib.figure import Figure  # takes a second to import
 
