@@ -9,7 +9,7 @@ from support.seam_plans import STEP_SIZE, Delivery, Recorded, Rows, Synthetic
 from support.seam_players import Ours, Player
 
 RATE = 500.0  # Hz of commands
-SETTLED = 1.0  # s at the begin that do not count: strategies start differently
+SETTLED = 4.0  # s that do not count: the first plan begins late, and averages remember it
 _SHIFTS = np.arange(-0.05, 1.2, 1 / RATE)  # s: lags that are tried
 _REACTED, _ARRIVED = 0.1, 0.9  # of a change of goal
 
