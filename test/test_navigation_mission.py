@@ -17,7 +17,7 @@ from dm0_ros.navigation.mission import (
     Sight,
     leads_nowhere,
 )
-from dm0_ros.navigation.pursuit import PursuitSettings
+from dm0_ros.navigation.pursuit import PursuitSettings, wrap
 from dm0_ros.navigation.routes import Route, Velocities
 from dm0_ros.navigation.senses import Senses
 from dm0_ros.robots import load_robot
@@ -225,6 +225,26 @@ def test_a_policy_that_cannot(error, outcome):
     world = World(make_house(), (1.0, 1.0, 0.0), think)
     verdict = world.pursue(world.mission())
     assert (verdict.outcome, verdict.message) == (outcome, str(error))
+
+
+def test_a_turn_on_the_spot_goes_on_in_its_direction():
+    """A policy that finds left and right best in turn gets round all the same."""
+    plans = []
+
+    def think(*_):
+        plans.append((-1) ** len(plans))
+        return Velocities(0.25, np.array([[0.0, 0.0, 0.8 * plans[-1]]] * 6 + [[0.4, 0, 0]] * 4))
+
+    world = World(make_house(), (1.5, 1.0, 0.0), think)
+    turned, last = 0.0, world.simulator.pose[2]
+    mission = world.mission()
+    while world.simulator.time < 6.0:
+        world.tick()
+        assert mission.step() is None
+        turned += wrap(world.simulator.pose[2] - last)
+        last = world.simulator.pose[2]
+    assert len(plans) > 10 and turned > 3.0
+    assert world.simulator.travelled < 0.05
 
 
 def test_what_means_stop():

@@ -13,12 +13,14 @@ import numpy as np
 
 from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
 from dm0_ros.navigation.controller import Fix, State
-from dm0_ros.navigation.routes import Motion, Route, ends_here
+from dm0_ros.navigation.routes import Motion, Route, Velocities, ends_here
 
 _POLL = 0.005  # s between looks whether there is something to do
 _ELSEWHERE = 0.3  # m from a failure: what follows has nothing to do with it
 _TURN = 0.8  # rad to look away from what is in the way; then twice as far to the other side
 _TURN_TIME = 2.0  # s that this takes
+_SOON = 1.5  # s of a plan of velocities that say whether it begins with a turn on the spot
+_SOME_WAY = 0.1  # m: a plan that drives further in that time does not
 
 
 class Outcome(Enum):
@@ -102,6 +104,7 @@ class Mission:
         self._failed_at: np.ndarray | None = None  # place (2,) of the last failure
         self._turns_back = False  # whether a failure is still to be answered by a turn
         self._driving = False
+        self._side = 0.0  # of the turn on the spot that is under way: 1 left, -1 right, 0 none
         self.plans = 0
 
     @property
@@ -178,9 +181,29 @@ class Mission:
                 return Verdict(Outcome.SUCCEEDED, "the plan says: here")
             return None
         self._votes = 0
+        if isinstance(motion, Velocities):
+            motion = self._keep_turning(motion)
         self._output.drive(motion, sight.fix)
         self._driving = True
         return None
+
+    def _keep_turning(self, motion: Velocities) -> Velocities:
+        """The motion, but no turn back from a turn on the spot.
+
+        To a policy without memory both sides can seem best in turn; it would never get round.
+        """
+        soon = motion.rows[: max(1, round(_SOON / motion.step))]
+        if np.hypot(*soon[:, :2].sum(0)) * motion.step > _SOME_WAY:
+            self._side = 0.0
+            return motion
+        side = float(np.sign(soon[:, 2].sum()))
+        if self._side and side != self._side:
+            rows = motion.rows.copy()
+            rows[: len(soon)] = [0.0, 0.0, self._side * np.abs(soon[:, 2]).max()]
+            rows[len(soon) :] = 0.0
+            return Velocities(motion.step, rows)
+        self._side = side
+        return motion
 
     def _note_place(self, place: np.ndarray) -> None:
         """Failures are in a row while the base stays about where the first one was."""

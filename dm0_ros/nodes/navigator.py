@@ -76,7 +76,7 @@ class NavigatorNode(LifecycleNode):
         fixed("house", "", "House in config/worlds/ that drives are judged in; simulation only")
         fixed("compressed", False, "Subscribe to JPEG pictures instead of raw ones")
         tuned = partial(declare, self)
-        tuned("period", 0.5, "Least time between two plans (s)", (0.0, 60.0))
+        tuned("period", 1.0, "Least time between two plans (s)", (0.0, 60.0))
         tuned("time_limit", 120.0, "Of goals that set none (s)", (0.1, 86400.0))
         tuned("observation_timeout", 3.0, "How long sensors may be unusable (s)", (0.0, 600.0))
         tuned("votes", 3, "Plans in a row that have to say stop", (1, 100))

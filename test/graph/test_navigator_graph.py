@@ -3,11 +3,13 @@
 
 import math
 import signal
+import sys
 
 import numpy as np
 import pytest
 from driving import Drive, write_base
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -152,3 +154,18 @@ def test_what_is_wrong_is_said_at_configure(graph, parameters, says):
     process = graph.start("navigator", "autostart:=true", *parameters)
     assert process.wait() == 1
     assert says in process.output and "Traceback" not in process.output
+
+
+def test_dm0_up_starts_and_ends_both(graph):
+    code = "from dm0_ros.cli import main; main()"
+    up = graph.run(sys.executable, "-c", code, "up", "mobile_base", "--sim", COLUMNS="200")
+    pictures = graph.collect(Image, "camera/front/image_raw", SENSOR)
+    graph.wait(lambda: pictures, "pictures")
+
+    def active():
+        return graph.call(GetState, "navigator/get_state").current_state.label == "active"
+
+    graph.wait(active, "an active navigator")
+    assert "dm0-nano-navigation is ready" in up.output
+    assert up.end(signal.SIGINT, timeout=40.0) == 0
+    assert "Traceback" not in up.output
