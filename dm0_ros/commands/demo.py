@@ -77,6 +77,9 @@ def demo(
     task = task or settings.task or ""
     # rcl refuses a parameter without a value.
     scene = {"world": world, "task": task} if task else {"world": world}
+    thinking = {"threads": threads}
+    if settings.executed_rows:
+        thinking["period"] = settings.executed_rows * settings.step
     tasks = choose_tasks(load_world(world), episodes, seed, task)
     bag = _prepare(out)
     begun = time.monotonic()
@@ -86,7 +89,7 @@ def demo(
             _make_commands(
                 robot,
                 bag,
-                {"policy": {"threads": threads}, "simulator": scene},
+                {"policy": thinking, "simulator": scene},
                 checkpoint=checkpoint,
                 device=device,
                 compressed=str(compressed).lower(),

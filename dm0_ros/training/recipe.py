@@ -116,6 +116,7 @@ class Recipe:
     network: NetworkSettings
     optimiser: OptimiserSettings
     place: PlaceSettings | None = None  # what the expert needs for a task of kind place
+    executed_rows: int | None = None  # that a plan is followed for before the next one, at least
     initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
 
 

@@ -110,6 +110,8 @@ def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Pa
         "world": recipe.world,
         "task": recipe.task,
     }
+    if recipe.executed_rows:
+        settings["executed_rows"] = recipe.executed_rows
     text = "# How to feed this checkpoint. Units: s.\n" + yaml.safe_dump(settings, sort_keys=False)
     (folder / "policy.yaml").write_text(text, encoding="utf-8")
 
