@@ -162,7 +162,8 @@ def test_a_robot_that_cannot_be_read_fails_with_a_sentence(graph, tmp_path):
     path.write_text(yaml.safe_dump(content))
     process = graph.start("executor", f"robot:={path}", "autostart:=true")
     assert process.wait() == 1
-    assert "cannot configure: broken.yaml.executor: missing key rate" in process.output
+    assert f"cannot configure: {path}:" in process.output
+    assert ": executor: missing key rate; add it" in process.output
     assert "Traceback" not in process.output
 
     process = graph.start("executor", "seam:=glue", "autostart:=true")
@@ -180,7 +181,7 @@ def test_parameters_overrule_the_robot(graph):
     assert len(np.unique(cell.path, axis=0)) < 130
     process = graph.start("executor", "rate:=0.0", "autostart:=true")
     assert process.wait() == 1
-    assert "executor.rate must be positive" in process.output
+    assert "rate: must be positive, found 0" in process.output
 
 
 def test_lifecycle_by_hand(graph):
