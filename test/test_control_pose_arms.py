@@ -43,8 +43,9 @@ def write_urdf(folder):
             if (other := part.find("mimic")) is not None:
                 other.set("joint", f"{arm}_{other.get('joint')}")
             whole.append(part)
-    folder.mkdir(parents=True)
-    ElementTree.ElementTree(whole).write(folder / "twin.urdf")
+    path = folder / "twin.urdf"
+    ElementTree.ElementTree(whole).write(path)
+    return str(path)
 
 
 def twice(items, **names):
@@ -59,25 +60,22 @@ def twice(items, **names):
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
     """The robot; its joints are those of the right arm first, unlike its end effectors."""
-    root = tmp_path_factory.mktemp("twin")
-    write_urdf(root / "share/dm0_ros/urdf")
+    path = write_urdf(tmp_path_factory.mktemp("twin"))
     ends = twice(ONE.end_effectors, base=..., tip=..., tool=...)
     ends = tuple(dataclasses.replace(e, name=n) for e, n in zip(ends, ARMS, strict=True))
     joints = twice(ONE.joints, name=...)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AMENT_PREFIX_PATH", str(root))
-        yield dataclasses.replace(
-            ONE,
-            name="twin",
-            urdf=Description("twin.urdf"),
-            joints=joints[len(ONE.joints) :] + joints[: len(ONE.joints)],
-            grippers=twice(ONE.grippers, name=...),
-            end_effectors=ends,
-            home={f"{arm}_{name}": value for arm in ARMS for name, value in ONE.home.items()},
-            layouts={},
-            sinks=(),
-            simulation=None,
-        )
+    return dataclasses.replace(
+        ONE,
+        name="twin",
+        urdf=Description(path),
+        joints=joints[len(ONE.joints) :] + joints[: len(ONE.joints)],
+        grippers=twice(ONE.grippers, name=...),
+        end_effectors=ends,
+        home={f"{arm}_{name}": value for arm in ARMS for name, value in ONE.home.items()},
+        layouts={},
+        sinks=(),
+        simulation=None,
+    )
 
 
 def names_of(arm):

@@ -309,7 +309,7 @@ def test_what_is_not_finite_is_refused(robot):
 def test_idle_joints_are_named():
     spec = ROBOTS["ur5"]
     with pytest.raises(RobotError, match="no end effector"):
-        PoseSolver(dataclasses.replace(spec, end_effectors=()))
+        PoseSolver(dataclasses.replace(spec, end_effectors=(), layouts={}))
     end = dataclasses.replace(spec.end_effectors[0], tip="wrist_1_link")
     with pytest.raises(RobotError, match=r"set-points for .*wrist_1_joint, but the robot"):
         PoseSolver(dataclasses.replace(spec, end_effectors=(end,)))
