@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wishes of the rate's thread: granted to it alone, or refused with a sentence."""
 
+import ctypes
 import os
+import platform
+import re
 import threading
 
-from dm0_ros.nodes.scheduling import schedule_thread
+from dm0_ros.nodes.scheduling import ask_for_short_slices, schedule_thread
 
 
 def schedule(priority, cpu):
@@ -60,3 +63,24 @@ def test_a_refused_priority_does_not_keep_the_cpu_away(monkeypatch):
     refusals, policy, _, cpus = schedule(50, cpu)
     assert cpus == {cpu} and policy == os.SCHED_OTHER
     assert ["Operation not permitted" in refusal for refusal in refusals] == [True]
+
+
+def test_a_thread_asks_for_short_slices_and_stays_an_ordinary_one():
+    """Of an ordinary thread the third number that the system tells is its slice, in ns."""
+    policy, nice = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    known = platform.machine() == "x86_64"
+    release = tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
+    told = []
+
+    def ask():
+        ask_for_short_slices()
+        attributes = (ctypes.c_uint64 * 6)()
+        ctypes.CDLL(None).syscall(315, 0, attributes, 48, 0)  # sched_getattr on x86_64
+        told.append(attributes[3])
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    if known and release >= (6, 12):
+        assert told == [100_000]
+    assert (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)) == (policy, nice)
