@@ -48,6 +48,7 @@ class DrivingRecipe:
     masked_slots: tuple[str, ...]
     network: NetworkSettings
     optimiser: OptimiserSettings
+    executed_rows: int | None = None  # that a plan is followed for before the next one, at least
     initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
 
 
