@@ -27,7 +27,7 @@ ALLOWED = {
     "policy": {"engine", "model", "robots"},
     "navigation": {"policy", "robots"},
     "replay": {"model", "robots"},
-    "training": {"engine", "model", "navigation", "policy", "robots", "sim"},
+    "training": {"engine", "model", "navigation", "policy", "robots", "scaffold", "sim"},
     # at the top of the package: what the graph consists of, and the terminal
     "bringup": {"robots"},
 }

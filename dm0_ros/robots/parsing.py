@@ -97,7 +97,7 @@ class _Builder:
         }
         try:
             return cls(**values)
-        except self._error as flaw:
+        except Dm0Error as flaw:
             raise self._error(f"{place.follow(content, flaw.key)}{flaw.args[0]}") from flaw
 
     def _convert(self, kind: Any, value: Any, place: _Place) -> Any:
