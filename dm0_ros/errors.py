@@ -45,3 +45,7 @@ class PlanError(Dm0Error):
 
 class ResourceError(Dm0Error):
     """A file that ships with the package (launch, config, urdf, checkpoint) cannot be found."""
+
+
+class ScaffoldError(Dm0Error):
+    """A scaffold cannot be written, a grammar's YAML is wrong, or tokens are no actions."""
