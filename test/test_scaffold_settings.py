@@ -3,7 +3,7 @@
 
 import pytest
 
-from dm0_ros.errors import CheckpointError, Dm0Error
+from dm0_ros.errors import CheckpointError, ScaffoldError
 from dm0_ros.robots.parsing import load_yaml
 from dm0_ros.scaffold.levels import Level
 from dm0_ros.scaffold.settings import ScaffoldSettings
@@ -33,8 +33,8 @@ def test_a_section_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"levels": "[box]"}, r"yaml:2: levels: must be the first few of subtask, box"),
-        ({"levels": "[]"}, "yaml:2: levels: must be the first few"),
+        ({"levels": "[box]"}, r"yaml:2: levels: the levels box are not the first 1 of subtask"),
+        ({"levels": "[]"}, "yaml:2: levels: is empty; name"),
         ({"limit": 0}, "yaml:4: limit: is 0 tokens"),
         ({"path_rows": "[]"}, "yaml:5: path_rows: is empty, but the levels go as far as traj"),
         ({"path_rows": "[9, 9]"}, "yaml:5: path_rows: must rise"),
@@ -51,5 +51,5 @@ def test_contradictions_are_refused_where_they_stand(changes, reason, tmp_path):
 def test_rows_that_a_plan_has_not_are_refused(tmp_path):
     settings = load(tmp_path)
     settings.require_rows(50)
-    with pytest.raises(Dm0Error, match="path_rows: goes beyond the plan, whose last row is 48"):
+    with pytest.raises(ScaffoldError, match="path_rows: goes beyond the plan, whose last row is 48"):
         settings.require_rows(49)

@@ -4,13 +4,13 @@
 from dataclasses import dataclass
 from typing import NoReturn
 
-from dm0_ros.errors import Dm0Error
-from dm0_ros.scaffold.levels import Level
+from dm0_ros.errors import ScaffoldError
+from dm0_ros.scaffold.levels import Level, check_levels
 
 
 @dataclass(frozen=True)
 class ScaffoldSettings:
-    """How scaffolds are written. Raises `Dm0Error` where the values contradict.
+    """How scaffolds are written. Raises `ScaffoldError` where the values contradict.
 
     Rows are those of the plan, counted from 0, which is now.
     """
@@ -23,9 +23,12 @@ class ScaffoldSettings:
     action_rows: tuple[int, ...] = ()  # at which discrete actions are told
 
     def __post_init__(self) -> None:
-        if not self.levels or self.levels != tuple(Level)[: len(self.levels)]:
-            order = ", ".join(level.value for level in Level)
-            _refuse("levels", f"must be the first few of {order}")
+        if not self.levels:
+            _refuse("levels", "is empty; name at least one, or leave 'scaffold' out")
+        try:
+            check_levels(self.levels)
+        except ScaffoldError as flaw:
+            _refuse("levels", str(flaw))
         if self.limit < 1:
             _refuse("limit", f"is {self.limit} tokens; it must be at least 1")
         for key, level in (("path_rows", Level.TRAJECTORY), ("action_rows", Level.ACTION)):
@@ -36,11 +39,11 @@ class ScaffoldSettings:
                 _refuse(key, "must rise from row to row, from 0 on")
 
     def require_rows(self, count: int) -> None:
-        """Raises `Dm0Error` where a plan of ``count`` rows has not all that are named."""
+        """Raises `ScaffoldError` where a plan of ``count`` rows has not all that are named."""
         for key in ("path_rows", "action_rows"):
             if any(row >= count for row in getattr(self, key)):
                 _refuse(key, f"goes beyond the plan, whose last row is {count - 1}")
 
 
 def _refuse(key: str, message: str) -> NoReturn:
-    raise Dm0Error(message, key=(key,))
+    raise ScaffoldError(message, key=(key,))

@@ -14,6 +14,7 @@ from dm0_ros.sim.world import Bin, Block, World
 # shapes overlap at the joints.
 ROBOT, SCENE = 1, 2
 _HIDDEN_GROUP = 3
+BIN_PARTS = tuple(f"bin_{part}" for part in ("floor", "front", "back", "left", "right"))
 _FIRM = 0.005  # s in which what overlaps is pushed apart; MuJoCo's own is 0.02
 _NO_SLIP = 5  # iterations of MuJoCo's solver against creeping
 
@@ -109,15 +110,16 @@ def _add_surroundings(scene: mujoco.MjSpec, world: World) -> None:
 def _add_bin(root: mujoco.MjsBody, box: Bin, top: float) -> None:
     """A floor and four walls."""
     (x, y), wall, rim = np.array(box.size) / 2, box.wall / 2, box.height / 2
-    for name, place, size in (
-        ("floor", (0, 0, wall), (x, y, wall)),
-        ("front", (x + wall, 0, rim), (wall, y + 2 * wall, rim)),
-        ("back", (-x - wall, 0, rim), (wall, y + 2 * wall, rim)),
-        ("left", (0, y + wall, rim), (x, wall, rim)),
-        ("right", (0, -y - wall, rim), (x, wall, rim)),
-    ):
+    boxes = (
+        ((0, 0, wall), (x, y, wall)),
+        ((x + wall, 0, rim), (wall, y + 2 * wall, rim)),
+        ((-x - wall, 0, rim), (wall, y + 2 * wall, rim)),
+        ((0, y + wall, rim), (x, wall, rim)),
+        ((0, -y - wall, rim), (x, wall, rim)),
+    )
+    for name, (place, size) in zip(BIN_PARTS, boxes, strict=True):
         root.add_geom(
-            name=f"bin_{name}",
+            name=name,
             type=mujoco.mjtGeom.mjGEOM_BOX,
             pos=np.array([*box.position, top]) + place,
             size=size,

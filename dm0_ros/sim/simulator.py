@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated robot: commands in, joint states and pictures out, and the truth about objects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -48,7 +48,8 @@ class Simulator:
             raise RobotError(f"{spec.name}: its YAML has no 'simulation' section; add one")
         self.spec = spec
         self.world = world or load_world(spec.simulation.world)
-        self.kind = self.world.task(task).kind
+        self.task = self.world.task(task)
+        self.kind = self.task.kind
         self.model = build_scene(spec, self.world)
         self.data = mujoco.MjData(self.model)
         self._scales = {g.name: 1.0 / g.opening_per_joint for g in spec.grippers}
@@ -181,13 +182,30 @@ class Simulator:
 
     def render(self, slot: str) -> np.ndarray:
         """Picture of a camera, (height, width, 3) uint8 RGB."""
+        return self._prepare(slot).render()
+
+    def segment(self, slot: str, only: Collection[int] | None = None) -> np.ndarray:
+        """Which geom each pixel of a camera shows: ids (height, width), -1 where there is none.
+
+        ``only`` these, as if nothing else were there. For truth, never for policies.
+        """
+        renderer = self._prepare(slot)
+        for geom in renderer.scene.geoms[: renderer.scene.ngeom]:
+            if only is not None and geom.objid not in only:
+                geom.segid = -1  # MuJoCo leaves it out
+        renderer.enable_segmentation_rendering()
+        ids = renderer.render()[..., 0]
+        renderer.disable_segmentation_rendering()
+        return ids
+
+    def _prepare(self, slot: str) -> mujoco.Renderer:
         camera = self.spec.simulation.cameras[slot]
         size = (camera.height, camera.width)
         if size not in self._renderers:
             self._renderers[size] = mujoco.Renderer(self.model, *size)
         renderer = self._renderers[size]
         renderer.update_scene(self.data, camera=slot)
-        return renderer.render()
+        return renderer
 
     def close(self) -> None:
         """Free the renderers."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A world: what stands around the robot, and what can be asked of it. Read from config/worlds/."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -73,6 +73,7 @@ class Instructions:
 
     training: tuple[str, ...]
     test: tuple[str, ...]
+    subtasks: dict[str, str] = field(default_factory=dict)  # by `Phase`: what is done just now
 
 
 class TaskKind(str, Enum):
@@ -82,12 +83,50 @@ class TaskKind(str, Enum):
     PLACE = "place"  # it lies in the bin, and the robot has let go of it
 
 
+class Phase(str, Enum):
+    """What is being done about the named object just now, in this order."""
+
+    ABOVE = "above"  # the fingers are on their way to it
+    LOWER = "lower"  # they come down on it
+    GRASP = "grasp"  # they close on it
+    CARRY = "carry"  # they hold it, on the way into the bin
+    RELEASE = "release"  # they open over the middle of the bin
+    LEAVE = "leave"  # it lies in the bin
+
+    @property
+    def ends_in_bin(self) -> bool:
+        """Whether the bin is the goal now, not the object any more."""
+        return self in (Phase.CARRY, Phase.RELEASE, Phase.LEAVE)
+
+
+PHASES = {TaskKind.TOUCH: (Phase.ABOVE, Phase.LOWER), TaskKind.PLACE: tuple(Phase)}
+
+
 @dataclass(frozen=True)
 class TaskDescription:
     """One thing that can be asked for in a world."""
 
     kind: TaskKind
     instructions: Instructions
+
+    def __post_init__(self) -> None:
+        worded, phases = self.instructions.subtasks, [phase.value for phase in PHASES[self.kind]]
+        if worded and set(worded) != set(phases):
+            message = f"a task of kind {self.kind.value} has the phases {', '.join(phases)}"
+            message += f", but worded are {', '.join(worded)}"
+            raise RobotError(message, key=("instructions", "subtasks"))
+
+    def subtask(self, phase: Phase, name: str) -> str:
+        """In words, what is being done about the object of that name.
+
+        Raises `RobotError` where the task has no words for it.
+        """
+        if phase.value not in self.instructions.subtasks:
+            raise RobotError(
+                f"no words for the phase {phase.value} of a task of kind {self.kind.value}; add "
+                "'subtasks' to its file in config/instructions/"
+            )
+        return self.instructions.subtasks[phase.value].format(object=name)
 
 
 @dataclass(frozen=True)

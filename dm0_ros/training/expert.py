@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripted expert of a whole robot: which arm acts, and what the others do meanwhile."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.sim.simulator import Simulator
-from dm0_ros.sim.world import TaskKind
+from dm0_ros.sim.world import Phase, TaskKind
 from dm0_ros.training.place import PlaceExpert, PlaceSettings
 from dm0_ros.training.reach import PoseTable, ReachExpert, ReachSettings, Region
 
@@ -83,27 +83,47 @@ class Expert:
 
     def plan(self, scene: Scene, rows: int, step: float) -> np.ndarray:
         """Set-points (N, rows, C) of ``names`` in rad and m, row 0 now, one plan an object."""
-        now = np.array([scene.measured[name] for name in self.joint_names])
+        now = self._joints(scene)
         rest = np.array([self._spec.home[name] for name in self._spec.gripper_names])
         plans = np.tile(np.concatenate([now, rest]), (len(scene.centres), rows, 1))
-        chosen = self.choose(scene.centres)
-        first = 0
-        for index, arm in enumerate(self._arms):
-            own = slice(first, first + len(arm.table.names))
-            first = own.stop
-            mine = chosen == index
-            if not mine.any():
-                continue
+        for arm, own, gripper, mine in self._share_out(scene):
             if isinstance(arm, ReachExpert):
-                tops = scene.centres[mine] + self._heights[mine, None] * [0, 0, 1]
-                plans[mine, :, own] = arm.plan(now[own], tops, rows, step)
+                plans[mine, :, own] = arm.plan(now[own], self._tops(scene, mine), rows, step)
                 continue
-            gripper = len(now) + index
             opening = scene.measured[self.names[gripper]]
             plans[mine, :, own], plans[mine, :, gripper] = arm.plan(
                 now[own], opening, scene.centres[mine], scene.placed[mine], rows, step
             )
         return plans
+
+    def phases(self, scene: Scene) -> tuple[Phase, ...]:
+        """What the plan for each of the N objects begins with."""
+        now = self._joints(scene)
+        phases = np.empty(len(scene.centres), object)
+        for arm, own, gripper, mine in self._share_out(scene):
+            if isinstance(arm, ReachExpert):
+                phases[mine] = arm.phases(now[own], self._tops(scene, mine))
+                continue
+            opening = scene.measured[self.names[gripper]]
+            phases[mine] = arm.phases(now[own], opening, scene.centres[mine], scene.placed[mine])
+        return tuple(phases)
+
+    def _joints(self, scene: Scene) -> np.ndarray:
+        return np.array([scene.measured[name] for name in self.joint_names])
+
+    def _tops(self, scene: Scene, mine: np.ndarray) -> np.ndarray:
+        return scene.centres[mine] + self._heights[mine, None] * [0, 0, 1]
+
+    def _share_out(self, scene: Scene) -> Iterator[tuple]:
+        """Each arm that acts on an object, its joints' columns, its gripper's, and the objects
+        (N,) bool."""
+        chosen = self.choose(scene.centres)
+        first = 0
+        for index, arm in enumerate(self._arms):
+            own = slice(first, first + len(arm.table.names))
+            first = own.stop
+            if (chosen == index).any():
+                yield arm, own, len(self.joint_names) + index, chosen == index
 
     def choose(self, centres: np.ndarray) -> np.ndarray:
         """Index (N,) of the arm that acts on each of the objects at ``centres`` (N, 3)."""

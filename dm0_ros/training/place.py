@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dm0_ros.sim.world import Phase
 from dm0_ros.training.reach import PoseTable, ReachSettings, approach, fade
 
 _SUBSTEPS = 5  # of integration per row
@@ -39,6 +40,37 @@ class _State:
     opening: np.ndarray  # (N,) m that the fingers are told
     held: np.ndarray  # (N,) bool
     done: np.ndarray  # (N,) bool
+
+
+@dataclass
+class _Step:
+    """What is done next, for each of the N objects."""
+
+    sideways: np.ndarray  # (N, 2) m to the object, or to the bin
+    distance: np.ndarray  # (N,) m
+    low: np.ndarray  # (N,) m: height where the fingers close or open
+    beside: np.ndarray  # (N,) share of the funnel's radius, at most 1
+    leaving: np.ndarray  # (N,) bool: the bin is the goal, or was
+    high: np.ndarray  # (N,) bool: the fingers stay up
+    at: np.ndarray  # (N,) bool: they close on the object
+    close: np.ndarray  # (N,) bool: they are about to, if they don't
+    over: np.ndarray  # (N,) bool: they open over the bin
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What to call it."""
+        aloft = self.high | (self.beside == 1.0)
+        cases = (
+            (self.at | (self.close & ~self.high), Phase.GRASP),
+            (self.over, Phase.RELEASE),
+            (self.leaving & self.high, Phase.LEAVE),
+            (self.leaving, Phase.CARRY),
+            (aloft, Phase.ABOVE),
+            (~aloft, Phase.LOWER),
+        )
+        return tuple(
+            next(phase for holds, phase in cases if holds[index]) for index in range(len(aloft))
+        )
 
 
 class PlaceExpert:
@@ -74,11 +106,7 @@ class PlaceExpert:
         ``joints`` (J,) and ``opening`` are measured, ``centres`` (N, 3) those of the objects;
         ``done`` (N,) says which lie in the bin.
         """
-        start = self.table.place(dict(zip(self.table.names, joints, strict=True)))
-        near = np.linalg.norm(centres - start, axis=1) < _HELD
-        held = near & (opening < self._size + 0.25 * _SPARE) & ~done
-        told = np.where(held, self._closed, opening)
-        state = _State(np.broadcast_to(start, centres.shape), told, held, np.array(done))
+        state = self._recognise(joints, opening, centres, done)
         places, openings = [state.place], [state.opening]
         for _ in range(rows - 1):
             for _ in range(_SUBSTEPS):
@@ -88,7 +116,22 @@ class PlaceExpert:
         ideal = self.table.positions(np.stack(places, axis=1))
         return fade(ideal, joints, step), np.stack(openings, axis=1)
 
-    def _advance(self, state: _State, centres: np.ndarray, dt: float) -> _State:
+    def phases(
+        self, joints: np.ndarray, opening: float, centres: np.ndarray, done: np.ndarray
+    ) -> tuple[Phase, ...]:
+        """What a plan from here begins with, for each of the N objects; arguments as `plan`'s."""
+        return self._judge(self._recognise(joints, opening, centres, done), centres).phases
+
+    def _recognise(
+        self, joints: np.ndarray, opening: float, centres: np.ndarray, done: np.ndarray
+    ) -> _State:
+        start = self.table.place(dict(zip(self.table.names, joints, strict=True)))
+        near = np.linalg.norm(centres - start, axis=1) < _HELD
+        held = near & (opening < self._size + 0.25 * _SPARE) & ~done
+        told = np.where(held, self._closed, opening)
+        return _State(np.broadcast_to(start, centres.shape), told, held, np.array(done))
+
+    def _judge(self, state: _State, centres: np.ndarray) -> _Step:
         settings, motion = self.settings, self.motion
         leaving = state.held | state.done
         goal = np.where(leaving[:, None], self._target, centres[:, :2])
@@ -98,22 +141,28 @@ class PlaceExpert:
         # The arm is late behind its plan: fingers that began to close early would lift the object
         # by its edge; fingers that have begun must not open for being a little off.
         near = np.where(state.opening < settings.opening - _BEGUN, _NEAR, _AT)
-        at = ~leaving & (distance < near) & (np.abs(state.place[:, 2] - low) < near)
+        above = np.abs(state.place[:, 2] - low)
+        at = ~leaving & (distance < near) & (above < near)
+        close = ~leaving & (distance < _NEAR) & (above < _NEAR)
         over = state.held & (distance < _OVER) & (state.place[:, 2] - low < _NEAR)
-
-        lift = np.where(leaving, self._top + settings.carry - low, motion.clearance)
         beside = np.clip(distance / motion.funnel, 0.0, 1.0)
         # Fingers that are not open yet, or have let go, stay up.
         high = state.done | (~leaving & ~at & (state.opening < self._size + _SPARE))
-        share = np.where(high, 1.0, beside * beside * (3 - 2 * beside))
+        return _Step(sideways, distance, low, beside, leaving, high, at, close, over)
+
+    def _advance(self, state: _State, centres: np.ndarray, dt: float) -> _State:
+        settings, motion = self.settings, self.motion
+        step = self._judge(state, centres)
+        at, over, low = step.at, step.over, step.low
+        lift = np.where(step.leaving, self._top + settings.carry - low, motion.clearance)
+        share = np.where(step.high, 1.0, step.beside * step.beside * (3 - 2 * step.beside))
         height = low + lift * share - state.place[:, 2]
         free = np.clip(1 - height / _RISE, 0.05, 1.0)
-        move = approach(motion, distance, dt) * free
+        move = approach(motion, step.distance, dt) * free
         climb = np.sign(height) * approach(motion, np.abs(height), dt)
         still = at | over
-        moved = np.column_stack(
-            [sideways / np.maximum(distance, 1e-9)[:, None] * move[:, None], climb]
-        )
+        direction = step.sideways / np.maximum(step.distance, 1e-9)[:, None]
+        moved = np.column_stack([direction * move[:, None], climb])
         place = state.place + np.where(still[:, None], 0.0, moved)
 
         close = at | (state.held & ~over)

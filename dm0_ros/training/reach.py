@@ -17,6 +17,7 @@ from dm0_ros.errors import RobotError
 from dm0_ros.robots.inverse import solve
 from dm0_ros.robots.kinematics import Chain, load_urdf
 from dm0_ros.robots.spec import EndEffector, RobotSpec
+from dm0_ros.sim.world import Phase
 
 _SUBSTEPS = 5  # of integration per row
 _SETTLING = 0.5  # s in which joint errors at the start of a plan fade out
@@ -158,6 +159,12 @@ class ReachExpert:
         ideal = self.table.positions(places)
         return fade(ideal, joints, step)
 
+    def phases(self, joints: np.ndarray, targets: np.ndarray) -> tuple[Phase, ...]:
+        """What a plan from ``joints`` (J,) begins with, for each of ``targets`` (N, 3)."""
+        start = self.table.place(dict(zip(self.table.names, joints, strict=True)))
+        beside = self._measure_side(np.broadcast_to(start, targets.shape), targets)[2]
+        return tuple(Phase.ABOVE if share == 1.0 else Phase.LOWER for share in beside)
+
     def path(self, start: np.ndarray, targets: np.ndarray, rows: int, step: float) -> np.ndarray:
         """Fingertip places (N, rows, 3) m from ``start`` (N, 3) to the tops ``targets`` (N, 3)."""
         dt = step / _SUBSTEPS
@@ -171,9 +178,7 @@ class ReachExpert:
 
     def _step(self, place: np.ndarray, targets: np.ndarray, dt: float) -> np.ndarray:
         settings = self.settings
-        sideways = targets[:, :2] - place[:, :2]
-        distance = np.linalg.norm(sideways, axis=1)
-        beside = np.clip(distance / settings.funnel, 0.0, 1.0)
+        sideways, distance, beside = self._measure_side(place, targets)
         # Smoothstep: the descent begins and ends without a corner in the path.
         lift = beside * beside * (3 - 2 * beside) * settings.clearance
         height = targets[:, 2] - settings.press + lift - place[:, 2]
@@ -182,6 +187,12 @@ class ReachExpert:
         direction = sideways / np.maximum(distance, 1e-9)[:, None]
         climb = np.sign(height) * approach(settings, np.abs(height), dt)
         return np.column_stack([direction * move[:, None], climb])
+
+    def _measure_side(self, place: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The way sideways (N, 2) m, its length (N,) m, and which share of the funnel's it is."""
+        sideways = targets[:, :2] - place[:, :2]
+        distance = np.linalg.norm(sideways, axis=1)
+        return sideways, distance, np.clip(distance / self.settings.funnel, 0.0, 1.0)
 
 
 def approach(settings: ReachSettings, distance: np.ndarray, dt: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import load_yaml
+from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.training.place import PlaceSettings
 from dm0_ros.training.reach import ReachSettings, Region
 
@@ -118,6 +119,7 @@ class Recipe:
     place: PlaceSettings | None = None  # what the expert needs for a task of kind place
     executed_rows: int | None = None  # that a plan is followed for before the next one, at least
     initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
+    scaffold: ScaffoldSettings | None = None  # what the checkpoint says before it acts
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

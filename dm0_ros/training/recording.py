@@ -19,6 +19,7 @@ from dm0_ros.policy.pictures import prepare_picture
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
+from dm0_ros.training.annotation import Annotator, check_scaffold, list_annotations
 from dm0_ros.training.expert import Expert, Scene
 from dm0_ros.training.recipe import Recipe
 
@@ -34,9 +35,15 @@ class Recorder:
         self.layout = self.robot.layout(recipe.layout)
         self.simulator = Simulator(self.robot, load_world(recipe.world), seed, recipe.task)
         self.expert = Expert(self.simulator, recipe.workspace, recipe.expert, recipe.place)
+        self.annotator = None
+        if recipe.scaffold:
+            self.annotator = Annotator(self.simulator, self.expert, recipe.scaffold)
 
     def perform(self, episode: int) -> dict[str, np.ndarray]:
-        """Frames of one episode: pictures (F, V, S, S, 3), states (F, C), rows (F, O, H, C)."""
+        """Frames of one episode: pictures (F, V, S, S, 3), states (F, C), rows (F, O, H, C).
+
+        And what `Annotator` says of them, where the recipe has a scaffold.
+        """
         random = np.random.default_rng([self.seed, episode])
         simulator, data = self.simulator, self.recipe.data
         poses = simulator.world.place(random)
@@ -59,11 +66,12 @@ class Recorder:
         measured = self.simulator.measured()
         columns = self.layout.columns
         order = [self.expert.names.index(name) for name in columns]
-        return {
+        frame = {
             "pictures": np.stack(views),
             "states": np.array([measured[name] for name in columns], np.float32),
             "rows": plans[..., order].astype(np.float32),
         }
+        return frame | (self.annotator.annotate(plans) if self.annotator else {})
 
     def _look(self, slot: str) -> np.ndarray:
         """What the network would see (S, S, 3); nothing where it does without this camera."""
@@ -101,6 +109,7 @@ def record(
     data: the folder appears when all of it is written.
     """
     description = json.dumps({"seed": seed, **_describe(recipe)}, sort_keys=True)
+    check_scaffold(recipe)
     stamp = folder / "recording.json"
     if stamp.exists() and stamp.read_text() == description:
         return folder
@@ -130,7 +139,11 @@ def _describe(recipe: Recipe) -> dict:
     keys = ("robot", "layout", "world", "task", "workspace", "data", "expert", "place", "step")
     keys += ("masked_slots",)
     size, rows = recipe.network.vision.image_size, recipe.network.chunk_size
-    return {key: parts[key] for key in keys} | {"picture_size": size, "rows": rows}
+    description = {key: parts[key] for key in keys} | {"picture_size": size, "rows": rows}
+    if recipe.scaffold:
+        scaffold = recipe.scaffold
+        description["scaffold"] = {"view": scaffold.view, "path_rows": scaffold.path_rows}
+    return description
 
 
 def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:
@@ -139,11 +152,15 @@ def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:
     objects = len(load_world(recipe.world).objects)
     size, frames = recipe.network.vision.image_size, recipe.data.episodes * recipe.data.frames
     views = len(robot.camera_slots)
-    return {
+    shapes = {
         "pictures": ((frames, views, size, size, 3), np.uint8),
         "states": ((frames, columns), np.float32),
         "rows": ((frames, objects, recipe.network.chunk_size, columns), np.float32),
     }
+    if recipe.scaffold:
+        annotations = list_annotations(recipe.scaffold, objects, len(robot.end_effectors))
+        shapes |= {key: ((frames, *shape), kind) for key, (shape, kind) in annotations.items()}
+    return shapes
 
 
 def _allocate(recipe: Recipe, folder: Path) -> None:
@@ -153,8 +170,7 @@ def _allocate(recipe: Recipe, folder: Path) -> None:
 
 def _work(recipe: Recipe, seed: int, folder: Path, episodes: range, done) -> None:
     recorder = Recorder(recipe, seed)
-    names = ("pictures", "states", "rows")
-    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in names}
+    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in _shapes(recipe)}
     frames = recipe.data.frames
     for episode in episodes:
         for key, values in recorder.perform(episode).items():
