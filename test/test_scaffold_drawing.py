@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from dm0_ros.robots.cameras import Projection
 from dm0_ros.robots.kinematics import Chain, load_urdf
 from dm0_ros.robots.loading import load_robot
-from dm0_ros.scaffold.drawing import draw_caption, draw_path, enlarge, horizon_colours
+from dm0_ros.scaffold.drawing import (
+    BOX_COLOUR,
+    PATH_COLOUR,
+    draw_box,
+    draw_caption,
+    draw_path,
+    draw_waypoints,
+    enlarge,
+    horizon_colours,
+)
 from dm0_ros.sim.simulator import Simulator
 
 SPEC = load_robot("franka")
@@ -110,3 +119,43 @@ def test_small_pictures_are_doubled_and_large_ones_copied():
     large = np.zeros((480, 640, 3), np.uint8)
     same, factor = enlarge(large, 400)
     assert factor == 1 and same.shape == large.shape and same is not large
+
+
+def near(picture, colour):
+    return np.abs(picture.astype(int) - colour).max(axis=2) < 40
+
+
+def test_box_is_drawn_on_its_edges_and_nowhere_else():
+    picture = np.full((100, 120, 3), 128, np.uint8)
+    draw_box(picture, np.array([30.0, 20.0, 90.0, 70.0]), thickness=2)
+    for x, y in ((30, 45), (90, 45), (60, 20), (60, 70)):
+        assert near(picture[y - 2 : y + 3, x - 2 : x + 3], BOX_COLOUR).any()
+    assert (picture[30:60, 40:80] == 128).all() and (picture[80:] == 128).all()
+
+
+def test_box_that_leaves_the_picture_is_cut_and_one_that_is_nowhere_is_left_out():
+    picture = np.full((60, 60, 3), 128, np.uint8)
+    draw_box(picture, np.array([np.nan, 1.0, 2.0, 3.0]))
+    draw_box(picture, np.array([1.0, 1.0, 1e9, 3.0]))
+    assert (picture == 128).all()
+    draw_box(picture, np.array([-50.0, 30.0, 200.0, 300.0]))
+    assert near(picture[28:33], BOX_COLOUR).any() and (picture[40:] == 128).all()
+
+
+def test_told_path_is_dashed_dotted_and_unlike_the_plan():
+    picture = np.full((60, 200, 3), 128, np.uint8)
+    draw_waypoints(picture, np.array([[10.0, 30.0], [190.0, 30.0]]), thickness=2)
+    line = near(picture, PATH_COLOUR)[30]
+    assert line[8:12].all() and line[188:192].all(), "a dot at each end"
+    changes = np.count_nonzero(np.diff(line[10:190].astype(int)))
+    assert changes > 8, "dashes"
+    plan = np.full((60, 200, 3), 128, np.uint8)
+    draw_path(plan, np.array([[10.0, 30.0], [190.0, 30.0]]))
+    assert not near(plan, PATH_COLOUR).any() and not near(plan, BOX_COLOUR).any()
+
+
+def test_single_point_of_a_path_is_a_dot():
+    picture = np.full((60, 60, 3), 128, np.uint8)
+    draw_waypoints(picture, np.array([[20.0, 30.0]]))
+    ys, xs = np.nonzero(near(picture, PATH_COLOUR))
+    assert len(xs) and np.abs([xs.mean() - 19.5, ys.mean() - 29.5]).max() < 1

@@ -1,40 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `overlay` node: what the robot is about to do, drawn on its pictures and as markers."""
+"""The `overlay` node: what the robot says and is about to do, in its pictures and as markers."""
 
+import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from geometry_msgs.msg import Point
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import ColorRGBA
-from visualization_msgs.msg import Marker, MarkerArray
+from visualization_msgs.msg import MarkerArray
 
-from dm0_ros.errors import ObservationError, PlanError
-from dm0_ros.msg import ActionChunk, ExecutorStatus
+from dm0_ros.control.tool_path import ToolPaths
+from dm0_ros.errors import Dm0Error, ObservationError, PlanError
+from dm0_ros.msg import ActionChunk, ExecutorStatus, SpatialScaffold
 from dm0_ros.nodes.lifecycle import run_node
+from dm0_ros.nodes.markers import MarkerMaker
 from dm0_ros.nodes.messages import plan_from_chunk, read_chunk
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import image_from_picture, picture_from_compressed, picture_from_image
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
-from dm0_ros.nodes.stamps import read_clock, to_duration, to_seconds
-from dm0_ros.nodes.tool_path import ToolPaths
+from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.robots.cameras import Projection
 from dm0_ros.robots.loading import load_robot
-from dm0_ros.scaffold.drawing import draw_caption, draw_path, enlarge, horizon_colours
+from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.scaffold.drawing import draw_box, draw_caption, draw_path, draw_waypoints, enlarge
+from dm0_ros.scaffold.lifting import Lifted, lift_sketch
+from dm0_ros.scaffold.sketch import Sketch
+from dm0_ros.sim.world import load_world
 
-_LINE_WIDTH = 0.006  # m
+_AGE_TOLD = 1.0  # s: the age of younger scaffolds is nobody's concern
 _STATES = {
     getattr(ExecutorStatus, name): name
     for name in ("IDLE", "APPROACH", "EXECUTING", "STARVED", "HOLD", "FAULT")
 }
 
 
+@dataclass
+class _View:
+    """A camera whose pictures are drawn on."""
+
+    slot: str
+    topic: str
+    decode: Callable
+    projection: Projection | None
+    publisher: object
+    drawn: float = field(default=-math.inf)  # stamp of the picture drawn last
+
+
 class OverlayNode(Node):
-    """Follows the newest plan; draws when a picture comes."""
+    """Follows the newest plan and scaffold; draws when a picture comes."""
 
     def __init__(self) -> None:
         super().__init__("overlay")
@@ -44,34 +61,55 @@ class OverlayNode(Node):
         self._width = declare(
             self, "width", 400, "Pictures narrower than this are doubled (pixels)", (1, 4096)
         )
+        self._oldest = declare(
+            self, "scaffold_timeout", 10.0, "Older scaffolds are not drawn (s)", (0.1, 3600.0)
+        )
+        height = declare(
+            self, "table_height", math.nan, "Of what goals lie on (m); NaN: the simulated table's"
+        )
         self._period = 1.0 / rate
         self._spec = load_robot(robot)
         self._tools = ToolPaths(self._spec)
+        self._maker = MarkerMaker(self._tools.frame, len(self._spec.end_effectors), self._oldest)
+        self._height = height if math.isfinite(height) else self._find_table()
         self._chunk: ActionChunk | None = None
         self._paths = np.empty((0, 0, 3))
         self._plan: Plan | None = None
+        self._sketch: Sketch | None = None
+        self._sketched = -math.inf  # s: stamp of the picture that the scaffold is about
         self._status = ExecutorStatus()
-        self._drawn: dict[str, float] = {}  # slot -> stamp of the picture drawn last
+        self._projections = _find_projections(self._spec)
         self._open(compressed)
+
+    def _find_table(self) -> float:
+        """Height of the table of the robot's own world, m; NaN where there is none."""
+        try:
+            if self._spec.simulation is None:
+                raise Dm0Error(f"{self._spec.name}: its YAML has no 'simulation' section")
+            return load_world(self._spec.simulation.world).table.top
+        except Dm0Error as error:
+            self.get_logger().warning(
+                f"goals get no markers: no table is known ({error}); set table_height"
+            )
+            return math.nan
 
     def _open(self, compressed: bool) -> None:
         self._markers = self.create_publisher(MarkerArray, "overlay/markers", COMMAND)
         self.create_subscription(ActionChunk, "action_chunk", self._take_chunk, COMMAND)
+        self.create_subscription(SpatialScaffold, "scaffold", self._take_scaffold, COMMAND)
         self.create_subscription(ExecutorStatus, "executor_status", self._take_status, STATUS)
         kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
         decode = picture_from_compressed if compressed else picture_from_image
-        known = self._spec.simulation.cameras if self._spec.simulation else {}
-        for slot in self._spec.camera_slots:
-            camera = known.get(slot)
-            if camera and camera.link:
-                continue  # moves with the arm: nothing to see of the path there
-            projection = Projection.of(camera) if camera else None
+        for slot in drawn_slots(self._spec):
             publisher = self.create_publisher(Image, f"overlay/{slot}/image", SENSOR)
             topic = f"camera/{slot}/{ending}"
-            take = partial(self._take_picture, slot, topic, decode, projection, publisher)
-            self.create_subscription(kind, topic, take, SENSOR)
+            view = _View(slot, topic, decode, self._projections.get(slot), publisher)
+            self.create_subscription(kind, topic, partial(self._take_picture, view), SENSOR)
 
     def _take_status(self, message: ExecutorStatus) -> None:
+        if message.epoch > self._status.epoch and self._sketch is not None:
+            self._sketch = None
+            self._markers.publish(self._maker.clear(message.header.stamp))
         self._status = message
         if self._chunk is not None and self._chunk.epoch < message.epoch:
             # A reset voids older plans: what they wanted is not what the robot will do.
@@ -85,58 +123,69 @@ class OverlayNode(Node):
             self.get_logger().warning(f"not drawn: {error}", throttle_duration_sec=5.0)
             return
         self._chunk, self._plan, self._paths = message, plan, paths
-        markers = [self._make_marker(n, message, plan, path) for n, path in enumerate(paths)]
-        self._markers.publish(MarkerArray(markers=markers))
+        self._markers.publish(self._maker.show_plan(message.header.stamp, paths, plan.step))
 
-    def _make_marker(
-        self, number: int, message: ActionChunk, plan: Plan, path: np.ndarray
-    ) -> Marker:
-        marker = Marker(ns="plan", id=number, type=Marker.LINE_STRIP, action=Marker.ADD)
-        marker.header.stamp = message.header.stamp
-        marker.header.frame_id = self._tools.frame
-        marker.lifetime = to_duration(plan.step * len(path))
-        marker.pose.orientation.w = 1.0
-        marker.scale.x = _LINE_WIDTH
-        marker.points = [Point(x=x, y=y, z=z) for x, y, z in path.tolist()]
-        colours = (horizon_colours(len(path)) / 255.0).tolist()
-        fading = np.linspace(1.0, 0.3, len(path)).tolist()
-        marker.colors = [
-            ColorRGBA(r=r, g=g, b=b, a=a) for (r, g, b), a in zip(colours, fading, strict=True)
-        ]
-        return marker
+    def _take_scaffold(self, message: SpatialScaffold) -> None:
+        sketch, stamp = Sketch.of(message), message.header.stamp
+        self._sketch, self._sketched = sketch, to_seconds(stamp)
+        if self._is_stale(read_clock(self.get_clock())):
+            self.get_logger().warning(
+                "not drawn: a scaffold came later than scaffold_timeout", throttle_duration_sec=5.0
+            )
+            markers = self._maker.clear(stamp)
+        elif sketch.refusal:
+            markers = self._maker.show_refusal(stamp, f"scaffold refused: {sketch.refusal}")
+        else:
+            markers = self._maker.show_scaffold(stamp, sketch.subtask, self._lift(sketch))
+        self._markers.publish(markers)
 
-    def _take_picture(
-        self,
-        slot: str,
-        topic: str,
-        decode: Callable,
-        projection: Projection | None,
-        publisher,
-        message,
-    ) -> None:
+    def _lift(self, sketch: Sketch) -> Lifted:
+        projection = self._projections.get(sketch.view)
+        if projection is None or math.isnan(self._height):
+            reason = (
+                "no table_height" if projection else "its YAML gives that camera no fixed pose"
+            )
+            self.get_logger().warning(
+                f"goals in view '{sketch.view}' get no markers: {reason}",
+                throttle_duration_sec=60.0,
+            )
+            return Lifted(None, ())
+        return lift_sketch(sketch, projection, self._height)
+
+    def _is_stale(self, now: float) -> bool:
+        return now - self._sketched > self._oldest
+
+    def _take_picture(self, view: _View, message) -> None:
         stamp = to_seconds(message.header.stamp)
         # A clock that was set back must not stop the drawing.
-        if 0.0 <= stamp - self._drawn.get(slot, -np.inf) < self._period * 0.9:
+        if 0.0 <= stamp - view.drawn < self._period * 0.9:
             return
-        if not publisher.get_subscription_count():
+        if not view.publisher.get_subscription_count():
             return
         try:
-            picture = decode(message, topic)
+            picture = view.decode(message, view.topic)
         except ObservationError as error:
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
             return
-        self._drawn[slot] = stamp
-        drawn = image_from_picture(self._draw(picture, projection))
+        view.drawn = stamp
+        drawn = image_from_picture(self._draw(picture, view))
         drawn.header = message.header
-        publisher.publish(drawn)
+        view.publisher.publish(drawn)
 
-    def _draw(self, picture: np.ndarray, projection: Projection | None) -> np.ndarray:
+    def _draw(self, picture: np.ndarray, view: _View) -> np.ndarray:
         large, factor = enlarge(picture, self._width)
-        now = read_clock(self.get_clock())
-        if projection is not None and self._plan is not None:
-            scale = factor * picture.shape[1] / projection.width
+        now, thickness = read_clock(self.get_clock()), max(2, factor)
+        if view.projection is not None and self._plan is not None:
+            scale = factor * picture.shape[1] / view.projection.width
             for path in self._paths[:, self._due(now) :]:
-                draw_path(large, projection.project(path) * scale, thickness=max(2, factor))
+                draw_path(large, view.projection.project(path) * scale, thickness)
+        sketch = self._sketch
+        if sketch is not None and sketch.view == view.slot and not self._is_stale(now):
+            sketch = sketch.scale_to(large.shape[1], large.shape[0])
+            if sketch.box is not None:
+                draw_box(large, sketch.box, thickness)
+            for path in sketch.paths:
+                draw_waypoints(large, path, thickness)
         return draw_caption(large, self._captions(now), size=max(12, large.shape[1] // 28))
 
     def _due(self, now: float) -> int:
@@ -146,12 +195,36 @@ class OverlayNode(Node):
 
     def _captions(self, now: float) -> list[str]:
         state = _STATES.get(self._status.state, "?")
+        said = [] if self._sketch is None else [self._describe(self._sketch, now)]
         if self._plan is None:
-            return ["no plan yet", state]
+            return ["no plan yet", *said, state]
         words = [state, f"plan {max(now - self._plan.start, 0.0):.1f} s old"]
         if np.isfinite(self._plan.progress):
             words.insert(1, f"progress {self._plan.progress:.0%}")
-        return [self._chunk.instruction, "   ".join(words)]
+        return [self._chunk.instruction, *said, "   ".join(words)]
+
+    def _describe(self, sketch: Sketch, now: float) -> str:
+        age = now - self._sketched
+        if self._is_stale(now):
+            return f"scaffold of {age:.0f} s ago not drawn"
+        if sketch.refusal:
+            return f"scaffold refused: {sketch.refusal}"
+        old = f" ({age:.0f} s ago)" if age > _AGE_TOLD else ""
+        return f"subtask: {sketch.subtask}{old}"
+
+
+def drawn_slots(spec: RobotSpec) -> list[str]:
+    """Cameras whose pictures are drawn on: all but those that a link is known to carry.
+
+    A camera that moves with the arm sees nothing of the path.
+    """
+    known = spec.simulation.cameras if spec.simulation else {}
+    return [slot for slot in spec.camera_slots if not (slot in known and known[slot].link)]
+
+
+def _find_projections(spec: RobotSpec) -> dict[str, Projection]:
+    known = spec.simulation.cameras if spec.simulation else {}
+    return {slot: Projection.of(known[slot]) for slot in drawn_slots(spec) if slot in known}
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 """Drawing primitives of the overlay: paths and captions on pictures. Knows no robot and no ROS."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -10,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 _SHIFT = 3  # fractional bits of the coordinates given to OpenCV
 _NEAR, _FAR = np.array([255.0, 221.0, 0.0]), np.array([213.0, 0.0, 120.0])  # RGB
+BOX_COLOUR, PATH_COLOUR = (0, 230, 118), (0, 200, 255)  # RGB: green and cyan, unlike the plan's
+_EDGE = (0, 0, 0)  # around what is drawn, so that it stands out from any ground
+_DASH = 6.0  # lengths of a dash and of a gap, in thicknesses
 
 
 def horizon_colours(count: int) -> np.ndarray:
@@ -43,6 +47,43 @@ def draw_path(picture: np.ndarray, pixels: np.ndarray, thickness: int = 2) -> No
         radius = 3 * thickness << _SHIFT
         colour = colours[-1].tolist()
         cv2.circle(picture, points[-1], radius, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def draw_box(picture: np.ndarray, box: np.ndarray, thickness: int = 2) -> None:
+    """Draw a box (4,: x_min, y_min, x_max, y_max in pixels) into a picture, green with an edge."""
+    corners = _fixed_point(box[:2]), _fixed_point(box[2:])
+    if None in corners:
+        return
+    for colour, width in ((_EDGE, thickness + 2), (BOX_COLOUR, thickness)):
+        cv2.rectangle(picture, *corners, colour, width, cv2.LINE_AA, _SHIFT)
+
+
+def draw_waypoints(picture: np.ndarray, pixels: np.ndarray, thickness: int = 2) -> None:
+    """Draw a told path (N, 2) into a picture: dashed, cyan, a dot at every point of it.
+
+    Unlike `draw_path`, which is solid and yellow to red, so that the two can be told apart.
+    """
+    pieces = itertools.pairwise(pixels)
+    dashes = [dash for start, end in pieces for dash in _dash(start, end, _DASH * thickness)]
+    dots = [point for point in map(_fixed_point, pixels) if point]
+    for colour, width in ((_EDGE, thickness + 2), (PATH_COLOUR, thickness)):
+        for start, end in dashes:
+            cv2.line(picture, start, end, colour, width, cv2.LINE_AA, _SHIFT)
+        radius = (thickness + width) << _SHIFT
+        for dot in dots:
+            cv2.circle(picture, dot, radius, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def _dash(start: np.ndarray, end: np.ndarray, length: float) -> list[tuple]:
+    """The dashes (start, end) in OpenCV's numbers along a straight piece."""
+    if not _fixed_point(start) or not _fixed_point(end):
+        return []
+    whole = float(np.linalg.norm(end - start))
+    begins = np.arange(0.0, whole, 2 * length)
+    shares = np.stack([begins, np.minimum(begins + length, whole)], axis=1) / max(whole, 1e-9)
+    return [
+        tuple(_fixed_point(start + share * (end - start)) for share in pair) for pair in shares
+    ]
 
 
 def _fixed_point(pixel: np.ndarray) -> tuple[int, int] | None:

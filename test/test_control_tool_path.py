@@ -6,8 +6,8 @@ import pytest
 from pose_samples import ARMS, POSE, ROBOTS, chunk_of, home, loop, robots, row_of
 
 from dm0_ros.control.plan import Chunk
+from dm0_ros.control.tool_path import ToolPaths
 from dm0_ros.errors import PlanError
-from dm0_ros.nodes.tool_path import ToolPaths
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.kinematics import Chain, load_urdf
 from dm0_ros.robots.spec import Space

@@ -4,7 +4,7 @@
 import numpy as np
 import pinocchio
 
-from dm0_ros.control import Chunk
+from dm0_ros.control.plan import Chunk
 from dm0_ros.control.pose import PoseRows, read_plan
 from dm0_ros.errors import PlanError
 from dm0_ros.robots import RobotSpec
