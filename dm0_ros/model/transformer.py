@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dm0_ros.model.attention import attend, attend_in_steps
 from dm0_ros.model.config import DecoderConfig
 from dm0_ros.model.precision import rounds_each_step
+from dm0_ros.model.recompute import run_layer
 from dm0_ros.model.rotary import Rope, turn_halves
 
 KeysValues = tuple[Tensor, Tensor]
@@ -130,6 +131,7 @@ class Decoder(nn.Module):
             self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.recompute = False  # see `model.recompute`
 
     def encode(
         self, x: Tensor, rope: Rope, want_hidden: bool
@@ -141,16 +143,16 @@ class Decoder(nn.Module):
         """
         kept = []
         for layer in self.layers[:-1]:
-            x, own = layer(x, rope, causal=True)
+            x, own = run_layer(self.recompute, layer, x, rope, None, None, True)
             kept.append(own)
         last = self.layers[-1]
         if not want_hidden:
             return [*kept, last.keys_values(x, rope)], None
-        x, own = last(x, rope, causal=True)
+        x, own = run_layer(self.recompute, last, x, rope, None, None, True)
         return [*kept, own], self.norm(x)
 
     def attend(self, x: Tensor, rope: Rope, past: list[KeysValues], mask: Tensor | None) -> Tensor:
         """Runs x (B, L, hidden) with every token seeing the past and all of x; normed output."""
         for layer, keys_values in zip(self.layers, past, strict=True):
-            x, _ = layer(x, rope, keys_values, mask)
+            x, _ = run_layer(self.recompute, layer, x, rope, keys_values, mask)
         return self.norm(x)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dm0_ros.model.attention import attend
 from dm0_ros.model.config import VisionConfig
 from dm0_ros.model.precision import rounds_each_step, rounds_rope
+from dm0_ros.model.recompute import run_layer
 from dm0_ros.model.rotary import Rope, picture_table, turn_neighbours
 
 
@@ -87,6 +88,7 @@ class VisionTower(nn.Module):
         self.transformer = nn.ModuleDict({"resblocks": blocks})
         self.vit_downsampler1 = nn.Conv2d(width, 2 * width, 3, 2, 1)
         self.vit_downsampler2 = nn.Conv2d(2 * width, 4 * width, 3, 2, 1)
+        self.recompute = False  # see `model.recompute`
         self._rope: Rope | None = None
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class VisionTower(nn.Module):
         x = self.ln_pre(torch.cat((first, patches), 1) + self.positional_embedding)
         rope = self._table(x)
         for block in self.transformer["resblocks"]:
-            x = block(x, rope)
+            x = run_layer(self.recompute, block, x, rope)
         # The convolutions are a fifth faster on a CPU, and bit for bit the reference's, in rows.
         x = x[:, 1:].transpose(1, 2).contiguous().unflatten(-1, (grid, grid))
         x = self.vit_downsampler2(self.vit_downsampler1(x))
