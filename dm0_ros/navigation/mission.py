@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
 from dm0_ros.navigation.controller import Fix, State
 from dm0_ros.navigation.routes import Motion, Route, Velocities, ends_here
+from dm0_ros.policy.verdict import Outcome, Verdict
 
 _POLL = 0.005  # s between looks whether there is something to do
 _ELSEWHERE = 0.3  # m from a failure: what follows has nothing to do with it
@@ -21,24 +21,6 @@ _TURN = 0.8  # rad to look away from what is in the way; then twice as far to th
 _TURN_TIME = 2.0  # s that this takes
 _SOON = 1.5  # s of a plan of velocities that say whether it begins with a turn on the spot
 _SOME_WAY = 0.1  # m: a plan that drives further in that time does not
-
-
-class Outcome(Enum):
-    """How a mission ended; values are those of NavigateToObject.action."""
-
-    SUCCEEDED = 0
-    TIME_LIMIT = 1
-    CANCELLED = 2
-    FAULT = 3
-    REJECTED = 4
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The end of a mission, in a sentence."""
-
-    outcome: Outcome
-    message: str
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
 from dm0_ros.policy.registry import load_policy
-from dm0_ros.policy.task import Task, TaskSettings, Verdict
+from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.threads import choose_threads
+from dm0_ros.policy.verdict import Verdict
 from dm0_ros.robots.loading import as_simulated, load_robot
 from dm0_ros.robots.spec import Space
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 
@@ -15,26 +14,9 @@ from dm0_ros.policy.commitment import Commitments, Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Observation, Plan, Policy
 from dm0_ros.policy.stillness import Stillness
+from dm0_ros.policy.verdict import Outcome, Verdict
 
 _POLL = 0.005  # s between looks for a new picture
-
-
-class Outcome(Enum):
-    """How a task ended; values are those of ExecuteInstruction.action."""
-
-    SUCCEEDED = 0
-    TIME_LIMIT = 1
-    CANCELLED = 2
-    FAULT = 3
-    REJECTED = 4
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The end of a task, in a sentence."""
-
-    outcome: Outcome
-    message: str
 
 
 @dataclass(frozen=True)
