@@ -73,7 +73,8 @@ class PolicyNode(LifecycleNode):
         fixed("compressed", False, "Subscribe to JPEG pictures instead of raw ones")
         fixed("load_timeout", 300.0, "Longest loading and warming up (s)", (0.01, 3600.0))
         tuned = partial(declare, self)
-        tuned("period", 0.2, "Least time between two plans (s)", (0.0, 60.0))
+        period = "Least time between two plans (s); 0: as the checkpoint's authors, or else 0.2"
+        tuned("period", 0.0, period, (0.0, 60.0))
         tuned("time_limit", 60.0, "Of goals that set none (s)", (0.1, 86400.0))
         tuned("observation_timeout", 2.0, "How long sensors may be unusable (s)", (0.0, 600.0))
         tuned("progress_threshold", 0.95, "Progress at which a task has succeeded", (0.0, 1.0))
@@ -217,8 +218,9 @@ class PolicyNode(LifecycleNode):
 
     def _make_task(self, instruction: str, time_limit: float) -> Task:
         robot = self._robot.executor
-        names = ("period", "observation_timeout", "progress_threshold", "rest_time")
+        names = ("observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
+            period=self._value("period") or self._policy.spec.period,
             time_limit=time_limit or self._value("time_limit"),
             rest_distance=self._value("rest_distance"),
             latency=robot.observation_latency + robot.actuation_latency,
