@@ -32,7 +32,7 @@ CAMERA_RATE, SIZE = 30.0, (480, 640)
 WARM_UP = 2.0  # s of plans that are not counted
 INSTRUCTION = "touch the red block"
 # An untried policy must neither rest nor be done while it is measured.
-SETTINGS = ("autostart:=true", "period:=0.0", "rest_distance:=0.0", "progress_threshold:=1.0")
+SETTINGS = ("autostart:=true", "period:=0.001", "rest_distance:=0.0", "progress_threshold:=1.0")
 
 
 class Robot:

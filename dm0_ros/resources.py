@@ -43,6 +43,17 @@ def find_resource(kind: str, name: str) -> Path:
     )
 
 
+def find_config(name_or_path: str | Path, folder: str = "") -> Path:
+    """The YAML file at that path, or else ``config/<folder>/<name>.yaml``.
+
+    A path is what ends in .yaml or .yml. Raises ResourceError where there is no such name.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    return find_resource("config", os.path.join(folder, f"{name_or_path}.yaml"))
+
+
 def list_resources(kind: str, suffix: str = "") -> list[str]:
     """Sorted names of the resources of `kind` that end in `suffix`, over all folders."""
     present = (path for folder in resource_folders(kind) for path in folder.glob(f"*{suffix}"))

@@ -10,16 +10,11 @@ from dm0_ros.navigation.controller import BaseController, Fix, State
 from dm0_ros.navigation.guide import Guide
 from dm0_ros.navigation.house import load_house
 from dm0_ros.navigation.judge import Judge
-from dm0_ros.navigation.mission import (
-    Mission,
-    MissionSettings,
-    Outcome,
-    Sight,
-    leads_nowhere,
-)
+from dm0_ros.navigation.mission import Mission, MissionSettings, Sight, leads_nowhere
 from dm0_ros.navigation.pursuit import PursuitSettings, wrap
 from dm0_ros.navigation.routes import Route, Velocities
 from dm0_ros.navigation.senses import Senses
+from dm0_ros.policy.verdict import Outcome
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.house_simulator import HouseSimulator
 

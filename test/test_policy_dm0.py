@@ -45,6 +45,11 @@ def observe(seed=0, **changes) -> Observation:
     return replace(observation, **changes)
 
 
+def say_executed_rows(folder, rows):
+    path = folder / "policy.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "executed_rows": rows}))
+
+
 def test_spec_says_what_the_checkpoint_and_the_robot_say(tiny_checkpoint):
     spec = load_policy(tiny_checkpoint, ROBOT).spec
     assert spec.name == "tiny"
@@ -52,6 +57,12 @@ def test_spec_says_what_the_checkpoint_and_the_robot_say(tiny_checkpoint):
     assert spec.state_names == spec.action_names == COLUMNS
     assert (spec.space, spec.horizon, spec.step) == (Space.JOINT_POSITION, 6, 0.1)
     assert not spec.needs_prefix
+
+
+def test_plans_follow_each_other_as_the_authors_let_them(tiny_checkpoint):
+    assert load_policy(tiny_checkpoint, ROBOT).spec.period == 0.2
+    say_executed_rows(tiny_checkpoint, 5)
+    assert load_policy(tiny_checkpoint, ROBOT).spec.period == pytest.approx(0.5)
 
 
 def test_plan_is_what_the_network_gives_step_by_step(tiny_checkpoint):
@@ -207,8 +218,7 @@ def test_settings_decide_whether_progress_is_run(tiny_progress_checkpoint):
 
 
 def test_more_executed_rows_than_a_chunk_has_are_refused(tiny_checkpoint):
-    path = tiny_checkpoint / "policy.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "executed_rows": 7}))
+    say_executed_rows(tiny_checkpoint, 7)
     with pytest.raises(CheckpointError, match=r"executed_rows is 7, but a chunk .* has 6 rows"):
         load_policy(tiny_checkpoint, ROBOT)
 

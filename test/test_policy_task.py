@@ -11,7 +11,8 @@ from dm0_ros.errors import InstructionError, PlanError
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Plan, PolicySpec
-from dm0_ros.policy.task import Outcome, Task, TaskSettings
+from dm0_ros.policy.task import Task, TaskSettings
+from dm0_ros.policy.verdict import Outcome
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import Space
 

@@ -10,7 +10,7 @@ import pytest
 
 from dm0_ros import resources
 from dm0_ros.errors import Dm0Error
-from dm0_ros.resources import find_resource, list_resources, resource_folders
+from dm0_ros.resources import find_config, find_resource, list_resources, resource_folders
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,6 +18,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_source_tree_comes_first():
     assert find_resource("config", "fastdds.xml") == ROOT / "config/fastdds.xml"
     assert resource_folders("urdf")[0] == ROOT / "urdf"
+
+
+def test_a_file_of_config_has_a_name_and_others_a_path():
+    assert find_config("franka") == ROOT / "config/franka.yaml"
+    assert find_config("house", "worlds") == ROOT / "config/worlds/house.yaml"
+    assert find_config("mine/house.yaml", "worlds") == Path("mine/house.yaml")
+    with pytest.raises(Dm0Error, match=r"No 'worlds/castle\.yaml'"):
+        find_config("castle", "worlds")
 
 
 def test_installed_package_finds_its_share(tmp_path):

@@ -14,15 +14,12 @@ from dm0_ros.navigation.routes import Velocities
 from dm0_ros.policy.dm0_policy import Dm0Policy
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.house_scene import HouseCamera
-from dm0_ros.training.driving import (
-    is_driving,
-    load_driving_recipe,
-    scale_driving,
-    train_driving,
-)
-from dm0_ros.training.driving_data import DriveRecorder, DrivingDataset
+from dm0_ros.training.dataset import Dataset
+from dm0_ros.training.driving import DriveRecorder, load_drives
+from dm0_ros.training.recipe import ArmRecipe, DrivingRecipe, load_recipe
+from dm0_ros.training.run import scale, train
 
-RECIPE = load_driving_recipe("nano-navigation")
+RECIPE = load_recipe("nano-navigation")
 FRAMES = 12
 
 
@@ -41,7 +38,15 @@ def recorder():
 
 
 def test_which_recipes_are_for_a_base():
-    assert is_driving("nano-navigation") and not is_driving("nano-franka")
+    assert isinstance(RECIPE, DrivingRecipe)
+    assert isinstance(load_recipe("nano-franka"), ArmRecipe)
+
+
+def test_a_trial_run_records_less():
+    trial = scale(RECIPE, RECIPE.optimiser.steps // 10, None)
+    assert trial.data.frames == RECIPE.data.frames // 10
+    assert scale(RECIPE, 1, None).data.frames == 100
+    assert scale(RECIPE, 1, 7).data.frames == 7
 
 
 def test_a_frame_is_a_function_of_seed_and_number(recorder):
@@ -73,18 +78,18 @@ def test_plans_lead_nearer_to_each_category(recorder):
 
 def test_a_run_makes_a_checkpoint_that_drives_and_goes_on_where_it_stopped(tmp_path):
     said = []
-    recipe = scale_driving(shrink(RECIPE), 2, FRAMES)
-    checkpoint = train_driving(recipe, 0, tmp_path, 1, "cpu", said.append)
+    recipe = scale(shrink(RECIPE), 2, FRAMES)
+    checkpoint = train(recipe, 0, tmp_path, 1, "cpu", said.append)
     assert said[0].stage == "record" and said[0].done == FRAMES
     assert [p.done for p in said if p.stage == "train"] == [1, 2]
 
-    dataset = DrivingDataset(recipe, tmp_path / "data")
+    dataset = Dataset(recipe, load_drives(recipe, tmp_path / "data"))
     assert (dataset.size, dataset.train_size) == (FRAMES, FRAMES - 1)
-    assert len(dataset.sentences()) == 6 * len(dataset.house.instructions.training)
+    assert len(dataset.sentences()) == 6 * len(load_house("house").instructions.training)
 
-    more = scale_driving(recipe, 3, FRAMES)
+    more = scale(recipe, 3, FRAMES)
     said.clear()
-    train_driving(more, 0, tmp_path, 1, "cpu", said.append)
+    train(more, 0, tmp_path, 1, "cpu", said.append)
     assert [(p.stage, p.done) for p in said] == [("train", 3)]  # nothing is recorded twice
 
     house, robot = load_house("house"), load_robot("mobile_base")

@@ -16,6 +16,7 @@ from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.training.dataset import Dataset
 from dm0_ros.training.recipe import RecipeError, load_recipe
+from dm0_ros.training.recording import load_episodes
 from dm0_ros.training.rollout import evaluate
 from dm0_ros.training.run import scale
 from dm0_ros.training.trainer import Trainer, learning_rate
@@ -66,7 +67,7 @@ def recipe():
 @pytest.fixture(scope="module")
 def trainer_parts(run_folder, recipe):
     checkpoint = run_folder / "checkpoint"
-    dataset = Dataset(recipe, run_folder / "data")
+    dataset = Dataset(recipe, load_episodes(recipe, run_folder / "data"))
     stats = load_stats(checkpoint, recipe.network.action_dim)
     return recipe, dataset, load_tokenizer(checkpoint), stats
 
@@ -94,6 +95,13 @@ def test_held_out_episodes_are_whole_and_never_drawn(trainer_parts):
     unseen = dataset.held_out(6, tokenizer, stats).images
     distances = [float((drawn - picture).abs().amax((1, 2, 3, 4)).min()) for picture in unseen]
     assert min(distances) > 0.0
+
+
+def test_one_episode_is_too_little_to_hold_any_out(run_folder, recipe):
+    recording = load_episodes(recipe, run_folder / "data")
+    single = replace(recording, states=recording.states[: recording.together])
+    with pytest.raises(RecipeError, match=r"nano-franka: .* record two episodes or more"):
+        Dataset(recipe, single)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(trainer_parts, tmp_path):

@@ -12,14 +12,17 @@ from dm0_ros.policy.registry import choose_shipped, find_checkpoint, list_shippe
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
-from dm0_ros.training.driving import is_driving, load_driving_recipe
-from dm0_ros.training.recipe import load_recipe
+from dm0_ros.training.recipe import DrivingRecipe, load_recipe
 from dm0_ros.training.rollout import evaluate
 
 EPISODES = 6
 # s between plans. Without the nodes' commitment to what was begun, plans that come sooner can take
 # each other back.
 _PERIOD = 1.0
+
+
+def is_driving(name):
+    return isinstance(load_recipe(name), DrivingRecipe)
 
 
 @pytest.fixture(scope="module", params=list_shipped())
@@ -34,7 +37,7 @@ def test_it_is_small_and_has_a_model_card(name):
 
 
 def test_it_is_what_its_recipe_makes(name):
-    recipe = load_driving_recipe(name) if is_driving(name) else load_recipe(name)
+    recipe = load_recipe(name)
     robot, settings = load_robot(recipe.robot), find_checkpoint(name).load_settings()
     assert (settings.robots, settings.world, settings.task) == (
         (recipe.robot,),

@@ -77,9 +77,6 @@ def demo(
     task = task or settings.task or ""
     # rcl refuses a parameter without a value.
     scene = {"world": world, "task": task} if task else {"world": world}
-    thinking = {"threads": threads}
-    if settings.executed_rows:
-        thinking["period"] = settings.executed_rows * settings.step
     tasks = choose_tasks(load_world(world), episodes, seed, task)
     bag = _prepare(out)
     begun = time.monotonic()
@@ -89,7 +86,7 @@ def demo(
             _make_commands(
                 robot,
                 bag,
-                {"policy": thinking, "simulator": scene},
+                {"policy": {"threads": threads}, "simulator": scene},
                 checkpoint=checkpoint,
                 device=device,
                 compressed=str(compressed).lower(),

@@ -40,7 +40,11 @@ def train(
         TimeRemainingColumn,
     )
 
-    chosen, run = _choose(recipe, steps, episodes)
+    from dm0_ros.training.recipe import load_recipe
+    from dm0_ros.training.run import scale
+    from dm0_ros.training.run import train as run
+
+    chosen = scale(load_recipe(recipe), steps, episodes)
     chosen = replace(chosen, initial=initial or chosen.initial)
     folder = out or Path("out/training") / f"{chosen.name}-seed{seed}"
     columns = (
@@ -66,16 +70,3 @@ def train(
 
         checkpoint = run(chosen, seed, folder, workers or os.cpu_count() or 1, device, report)
     typer.echo(f"checkpoint: {checkpoint}\nloss curve: {folder / 'loss.png'}")
-
-
-def _choose(name: str, steps: int | None, episodes: int | None):
-    """The recipe, scaled, and what runs it."""
-    from dm0_ros.training import driving
-    from dm0_ros.training.recipe import load_recipe
-    from dm0_ros.training.run import scale
-    from dm0_ros.training.run import train as run
-
-    if driving.is_driving(name):
-        recipe = driving.load_driving_recipe(name)
-        return driving.scale_driving(recipe, steps, episodes), driving.train_driving
-    return scale(load_recipe(name), steps, episodes), run

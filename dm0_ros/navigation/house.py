@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dm0_ros.errors import Dm0Error
-from dm0_ros.resources import find_resource
+from dm0_ros.resources import find_config
 from dm0_ros.robots.parsing import load_yaml
 
 Colour = tuple[float, float, float]
@@ -232,7 +232,4 @@ def load_house(name_or_path: str | Path) -> House:
 
     Raises `HouseError` that names the file and the key where something is wrong.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = find_resource("config", f"worlds/{name_or_path}.yaml")
-    return load_yaml(House, path, HouseError)
+    return load_yaml(House, find_config(name_or_path, "worlds"), HouseError)

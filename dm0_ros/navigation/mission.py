@@ -2,43 +2,23 @@
 """One instruction to a base, from the first look to its outcome: look, think, drive, again."""
 
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 import numpy as np
 
-from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
 from dm0_ros.navigation.controller import Fix, State
 from dm0_ros.navigation.routes import Motion, Route, Velocities, ends_here
+from dm0_ros.policy.errand import Errand
+from dm0_ros.policy.verdict import Outcome, Verdict
 
-_POLL = 0.005  # s between looks whether there is something to do
 _ELSEWHERE = 0.3  # m from a failure: what follows has nothing to do with it
 _TURN = 0.8  # rad to look away from what is in the way; then twice as far to the other side
 _TURN_TIME = 2.0  # s that this takes
 _SOON = 1.5  # s of a plan of velocities that say whether it begins with a turn on the spot
 _SOME_WAY = 0.1  # m: a plan that drives further in that time does not
-
-
-class Outcome(Enum):
-    """How a mission ended; values are those of NavigateToObject.action."""
-
-    SUCCEEDED = 0
-    TIME_LIMIT = 1
-    CANCELLED = 2
-    FAULT = 3
-    REJECTED = 4
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The end of a mission, in a sentence."""
-
-    outcome: Outcome
-    message: str
 
 
 @dataclass(frozen=True)
@@ -75,8 +55,8 @@ class MissionSettings:
     stop_turn: float = math.pi  # and turn by less, mean stop
 
 
-class Mission:
-    """Pursues one instruction in the caller's thread. Its counters may be read from any thread.
+class Mission(Errand):
+    """What a base does about an instruction.
 
     ``look`` gives the newest sight and raises `ObservationError` where there is none; ``think``
     makes a motion of sight and instruction, or None where there is no answer yet.
@@ -91,73 +71,38 @@ class Mission:
         settings: MissionSettings,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.instruction = instruction
-        self._look, self._think, self._output = look, think, output
-        self._settings, self._monotonic = settings, monotonic
-        self._end: Verdict | None = None
-        self._ended = threading.Event()
-        self._begun = monotonic()
-        self._thought = -float("inf")
-        self._blind_since: float | None = None
+        super().__init__(instruction, settings, monotonic)
+        self._look, self._ask_policy, self._output = look, think, output
+        self._settings = settings
         self._seen: float | None = None  # stamp of the last sight
         self._votes = self._failures = 0
         self._failed_at: np.ndarray | None = None  # place (2,) of the last failure
         self._turns_back = False  # whether a failure is still to be answered by a turn
         self._driving = False
         self._side = 0.0  # of the turn on the spot that is under way: 1 left, -1 right, 0 none
-        self.plans = 0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the mission began."""
-        return self._monotonic() - self._begun
-
-    def end(self, outcome: Outcome, message: str) -> None:
-        """Ask the mission to end, from any thread."""
-        if self._end is None:
-            self._end = Verdict(outcome, message)
-        self._ended.set()
 
     def run(self) -> Verdict:
-        """Pursue the instruction until it is done, or cannot be; the base is told to stop then."""
-        while (verdict := self.step()) is None:
-            self._ended.wait(_POLL)
+        """See `Errand`. The base is told to stop at the end."""
+        verdict = super().run()
         self._output.stop(verdict.message)
         return verdict
 
-    def step(self) -> Verdict | None:
-        """Think once if there is something new; returns the end if it has come."""
-        settings = self._settings
-        if self._end:
-            return self._end
-        if self.elapsed >= settings.time_limit:
-            return Verdict(Outcome.TIME_LIMIT, f"not there within {settings.time_limit:g} s")
-        if verdict := self._watch():
-            return verdict
-        if self._monotonic() - self._thought < settings.period:
-            return None
-        try:
-            return self._go_on()
-        except ObservationError as error:
-            return self._note_blindness(str(error))
-        except InstructionError as error:
-            return Verdict(Outcome.REJECTED, str(error))
-        except Dm0Error as error:
-            return Verdict(Outcome.FAULT, str(error))
+    def _describe_delay(self) -> str:
+        return f"not there within {self._settings.time_limit:g} s"
 
-    def _watch(self) -> Verdict | None:
+    def _watch(self) -> str:
         """Counts motions that ended early; a few are thought over, then it is a fault."""
         state, reason = self._output.status()
         if not self._driving or state is not State.STOPPED:
-            return None
+            return ""
         self._driving = False
         self._failures += 1
         self._failed_at, self._turns_back = None, True
-        if self._failures >= self._settings.attempts:
-            return Verdict(Outcome.FAULT, f"{self._failures} motions in a row failed: {reason}")
-        return None
+        if self._failures < self._settings.attempts:
+            return ""
+        return f"{self._failures} motions in a row failed: {reason}"
 
-    def _go_on(self) -> Verdict | None:
+    def _think(self) -> Verdict | None:
         settings = self._settings
         sight = self._look()
         if sight.fix.stamp == self._seen:
@@ -165,10 +110,10 @@ class Mission:
         self._note_place(sight.fix.pose[:2])
         if self._turns_back:
             return self._turn_away(sight)
-        motion = self._think(sight, self.instruction)
+        motion = self._ask_policy(sight, self.instruction)
         if self._end:
             return self._end
-        self._blind_since = None
+        self._note_sight()
         if motion is None:
             return None
         self._seen, self._thought = sight.fix.stamp, self._monotonic()
@@ -218,14 +163,6 @@ class Mission:
         turn = _TURN if self._failures % 2 else -2 * _TURN
         self._output.drive(Route(np.array([[0.0, 0.0, turn]])), sight.fix)
         self._thought = self._monotonic() + _TURN_TIME - self._settings.period
-
-    def _note_blindness(self, complaint: str) -> Verdict | None:
-        now = self._monotonic()
-        if self._blind_since is None:
-            self._blind_since = now
-        if now - self._blind_since < self._settings.observation_timeout:
-            return None
-        return Verdict(Outcome.FAULT, complaint)
 
 
 def leads_nowhere(motion: Motion, distance: float = 0.25, turn: float = math.pi) -> bool:

@@ -13,7 +13,8 @@ from rclpy.node import Node
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.errors import InstructionError
 from dm0_ros.nodes.stamps import to_duration, to_seconds
-from dm0_ros.policy.task import Outcome, Task, Verdict
+from dm0_ros.policy.task import Task
+from dm0_ros.policy.verdict import Outcome, Verdict
 
 _FEEDBACK_PERIOD = 0.2  # s
 

@@ -12,8 +12,9 @@ from rclpy.node import Node
 
 from dm0_ros.action import NavigateToObject
 from dm0_ros.navigation.metrics import Result
-from dm0_ros.navigation.mission import Mission, Outcome, Verdict
+from dm0_ros.navigation.mission import Mission
 from dm0_ros.nodes.stamps import to_duration, to_seconds
+from dm0_ros.policy.verdict import Outcome, Verdict
 
 _FEEDBACK_PERIOD = 0.2  # s
 _NAN = float("nan")

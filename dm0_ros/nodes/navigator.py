@@ -24,7 +24,7 @@ from dm0_ros.navigation.heads import HEADS, make_head
 from dm0_ros.navigation.house import load_house
 from dm0_ros.navigation.judge import Judge
 from dm0_ros.navigation.metrics import Result
-from dm0_ros.navigation.mission import Mission, MissionSettings, Sight, Verdict
+from dm0_ros.navigation.mission import Mission, MissionSettings, Sight
 from dm0_ros.navigation.routes import Motion
 from dm0_ros.navigation.senses import Senses
 from dm0_ros.nodes.base_output import DirectOutput
@@ -37,6 +37,7 @@ from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
 from dm0_ros.nodes.quality import COMMAND, SENSOR
 from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.protocol import Observation, Policy
+from dm0_ros.policy.verdict import Verdict
 from dm0_ros.robots.layouts import Space
 from dm0_ros.robots.loading import load_robot
 

@@ -29,8 +29,9 @@ from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
 from dm0_ros.policy.registry import load_policy
-from dm0_ros.policy.task import Task, TaskSettings, Verdict
+from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.threads import choose_threads
+from dm0_ros.policy.verdict import Verdict
 from dm0_ros.robots.loading import as_simulated, load_robot
 from dm0_ros.robots.spec import Space
 
@@ -72,7 +73,8 @@ class PolicyNode(LifecycleNode):
         fixed("compressed", False, "Subscribe to JPEG pictures instead of raw ones")
         fixed("load_timeout", 300.0, "Longest loading and warming up (s)", (0.01, 3600.0))
         tuned = partial(declare, self)
-        tuned("period", 0.2, "Least time between two plans (s)", (0.0, 60.0))
+        period = "Least time between two plans (s); 0: as the checkpoint's authors, or else 0.2"
+        tuned("period", 0.0, period, (0.0, 60.0))
         tuned("time_limit", 60.0, "Of goals that set none (s)", (0.1, 86400.0))
         tuned("observation_timeout", 2.0, "How long sensors may be unusable (s)", (0.0, 600.0))
         tuned("progress_threshold", 0.95, "Progress at which a task has succeeded", (0.0, 1.0))
@@ -216,8 +218,9 @@ class PolicyNode(LifecycleNode):
 
     def _make_task(self, instruction: str, time_limit: float) -> Task:
         robot = self._robot.executor
-        names = ("period", "observation_timeout", "progress_threshold", "rest_time")
+        names = ("observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
+            period=self._value("period") or self._policy.spec.period,
             time_limit=time_limit or self._value("time_limit"),
             rest_distance=self._value("rest_distance"),
             latency=robot.observation_latency + robot.actuation_latency,

@@ -64,6 +64,7 @@ class Dm0Policy:
             horizon=self._engine.config.chunk_size,
             step=settings.step,
             needs_prefix=self._engine.options.guidance is not Guidance.NONE,
+            executed_rows=settings.executed_rows,
         )
         # On the CPU, so that a seed means the same noise on every device.
         self._generator = torch.Generator("cpu")

@@ -9,6 +9,8 @@ import numpy as np
 
 from dm0_ros.robots.spec import Space
 
+_PERIOD = 0.2  # s between two plans of policies whose authors do not say
+
 
 @dataclass(frozen=True)
 class PolicySpec:
@@ -22,6 +24,12 @@ class PolicySpec:
     horizon: int  # H, rows of a plan
     step: float  # s between rows
     needs_prefix: bool = False  # whether infer() wants the rows already committed
+    executed_rows: int | None = None  # of a plan, that its authors executed before the next one
+
+    @property
+    def period(self) -> float:
+        """Least time between two plans, s: that after which the authors looked again."""
+        return self.executed_rows * self.step if self.executed_rows else _PERIOD
 
 
 @dataclass(frozen=True)

@@ -2,39 +2,19 @@
 """One instruction, from the first observation to its outcome: observe, plan, publish, again."""
 
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 
-from dm0_ros.errors import Dm0Error, InstructionError, ObservationError
+from dm0_ros.errors import ObservationError
 from dm0_ros.policy.commitment import Commitments, Execution
+from dm0_ros.policy.errand import Errand
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Observation, Plan, Policy
 from dm0_ros.policy.stillness import Stillness
-
-_POLL = 0.005  # s between looks for a new picture
-
-
-class Outcome(Enum):
-    """How a task ended; values are those of ExecuteInstruction.action."""
-
-    SUCCEEDED = 0
-    TIME_LIMIT = 1
-    CANCELLED = 2
-    FAULT = 3
-    REJECTED = 4
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The end of a task, in a sentence."""
-
-    outcome: Outcome
-    message: str
+from dm0_ros.policy.verdict import Outcome, Verdict
 
 
 @dataclass(frozen=True)
@@ -50,12 +30,12 @@ class TaskSettings:
     rest_distance: float  # which is: every row within this of the state, see `Stillness`
 
 
-class Task:
-    """Pursues one instruction in the caller's thread. Its counters may be read from any thread.
+class Task(Errand):
+    """What an arm does about an instruction.
 
     ``publish`` gets every plan and gives its sequence; ``look`` says what the executor did with
-    them; ``now`` is the clock of stamps; ``find_fault`` returns why the
-    robot cannot move, or an empty text; ``joints`` are the arm's, by which rest is judged.
+    them; ``now`` is the clock of stamps; ``find_fault`` returns why the robot cannot move, or an
+    empty text; ``joints`` are the arm's, by which rest is judged.
     """
 
     def __init__(
@@ -71,80 +51,39 @@ class Task:
         find_fault: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(instruction, settings, monotonic)
         self._policy, self._gatherer, self._settings = policy, gatherer, settings
         self._publish, self._look = publish, look
-        self._now, self._find_fault = now, find_fault
-        self._monotonic = monotonic
+        self._now, self._ask_robot = now, find_fault
         spec = policy.spec
         self._stillness = Stillness(spec.action_names, spec.state_names, joints)
         self._commitments = Commitments(spec, settings.period, settings.latency)
-        self._end: Verdict | None = None
-        self._ended = threading.Event()
-        self._begun = monotonic()
-        self._planned = -math.inf  # when the last plan was begun
         self._seen = -math.inf  # stamp of the last observation
-        self._blind_since: float | None = None
         self._resting_since: float | None = None
-        self.instruction = instruction
-        self.plans = 0
         self.progress = math.nan
-        self.complaint = ""  # why the newest observation cannot be used
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the task began."""
-        return self._monotonic() - self._begun
-
-    def end(self, outcome: Outcome, message: str) -> None:
-        """Ask the task to end, from any thread; nothing is planned or published afterwards,
-        but for the plan that stays where the robot is."""
-        if self._end is None:
-            self._end = Verdict(outcome, message)
-        self._ended.set()
 
     def run(self) -> Verdict:
-        """Pursue the instruction until it is done, or cannot be."""
+        """See `Errand`. One that is given up ends with a plan that stays where the robot is."""
         self._policy.reset()
-        while (verdict := self.step()) is None:
-            self._ended.wait(_POLL)
+        verdict = super().run()
         given_up = verdict is self._end or verdict.outcome is Outcome.TIME_LIMIT
         if given_up and self.plans:
             self._stay()
         return verdict
 
-    def step(self) -> Verdict | None:
-        """Plan once if there is something new to plan from; returns the end if it has come."""
-        limit = self._settings.time_limit
-        if self._end:
-            return self._end
-        if self.elapsed >= limit:
-            return Verdict(Outcome.TIME_LIMIT, f"not done within {limit:g} s{self._hint()}")
-        if fault := self._find_fault():
-            return Verdict(Outcome.FAULT, fault)
-        if self._monotonic() - self._planned < self._settings.period:
-            return None
-        try:
-            return self._plan()
-        except ObservationError as error:
-            return self._note_blindness(str(error))
-        except InstructionError as error:
-            return Verdict(Outcome.REJECTED, str(error))
-        except Dm0Error as error:
-            return Verdict(Outcome.FAULT, str(error))
-
-    def _plan(self) -> Verdict | None:
+    def _think(self) -> Verdict | None:
         if self._seen == self._gatherer.newest_stamp() and self._blind_since is None:
             # Nothing new to see, unless the cameras have stopped.
             self._gatherer.check(self._now())
             return None
         observation = self._gatherer.observe(self.instruction, self._now())
-        self._planned = self._monotonic()
+        self._thought = self._monotonic()
         wanted = self._policy.spec.needs_prefix
         prefix = self._commitments.commit(observation.stamp, self._look()) if wanted else None
         plan = self._policy.infer(observation, prefix)
         if self._end:
             return self._end
-        self._blind_since, self.complaint = None, ""
+        self._note_sight()
         self._seen = observation.stamp
         execution = self._look()
         self._commitments.note(plan, self._publish(plan), self._now(), execution)
@@ -169,14 +108,8 @@ class Task:
         )
 
     def _note_blindness(self, complaint: str) -> Verdict | None:
-        now = self._monotonic()
-        self.complaint = complaint
         self._resting_since = None
-        if self._blind_since is None:
-            self._blind_since = now
-        if now - self._blind_since < self._settings.observation_timeout:
-            return None
-        return Verdict(Outcome.FAULT, complaint)
+        return super()._note_blindness(complaint)
 
     def _stay(self) -> None:
         """One last plan: where the robot is. Without it the rest of the old plan would follow."""
@@ -193,7 +126,11 @@ class Task:
         self._publish(Plan(self._now(), spec.step, spec.space, names, values, progress, latency))
         self.plans += 1
 
-    def _hint(self) -> str:
+    def _watch(self) -> str:
+        return self._ask_robot()
+
+    def _describe_delay(self) -> str:
+        delay = f"not done within {self._settings.time_limit:g} s"
         if self.complaint:
-            return f"; {self.complaint}"
-        return "" if self.plans else "; no plan was made"
+            return f"{delay}; {self.complaint}"
+        return delay if self.plans else f"{delay}; no plan was made"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dm0_ros.errors import RobotError
-from dm0_ros.resources import find_resource
+from dm0_ros.resources import find_config
 from dm0_ros.robots.description import check_description, find_description
 from dm0_ros.robots.marks import Section, read_yaml
 from dm0_ros.robots.parsing import build, locate
@@ -19,7 +19,7 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
     take the place of that robot's. The URDF lies beside the YAML that names it, or else among the
     package's. Raises `RobotError` that names file, line and key where something is wrong.
     """
-    section = _read(_find(name_or_path), ())
+    section = _read(find_config(name_or_path), ())
     spec = build(RobotSpec, section)
     try:
         spec = find_description(spec, section["urdf"].path.parent)
@@ -27,13 +27,6 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
     except RobotError as flaw:
         raise locate(section, flaw) from flaw
     return spec
-
-
-def _find(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    return find_resource("config", f"{name_or_path}.yaml")
 
 
 def _read(path: Path, below: tuple[Path, ...]) -> Section:
@@ -45,7 +38,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> Section:
     name = section.pop("extends")
     if not isinstance(name, str):
         raise RobotError(f"{path}:{line}: extends: name one robot, found {name!r}")
-    other = path.parent / name if name.endswith((".yaml", ".yml")) else _find(name)
+    other = path.parent / name if name.endswith((".yaml", ".yml")) else find_config(name)
     if other.resolve() in (path.resolve(), *below):
         raise RobotError(f"{path}:{line}: extends: {name} extends this file; end the circle")
     for key, value in _read(other, (path.resolve(), *below)).items():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded frames as batches for the network."""
+"""Recorded frames as batches for the network, whatever robot they are of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +12,24 @@ from dm0_ros.policy.normalisation import NormStats, compute_stats
 from dm0_ros.policy.prompt import encode_prompt
 from dm0_ros.policy.tokenizer import Tokenizer
 from dm0_ros.robots import load_robot
-from dm0_ros.sim.world import World, load_world
-from dm0_ros.training.recipe import Recipe
+from dm0_ros.training.recipe import Recipe, RecipeError
 
 _HELD_OUT = 0.02  # share of the frames, the last ones, that training never sees
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """F frames with V views, and a plan for each of O objects that a sentence could name.
+
+    S is the number of the layout's state columns, H that of rows, C that of columns.
+    """
+
+    pictures: np.ndarray  # (F, V, P, P, 3) uint8
+    states: np.ndarray  # (F, S) rad and m
+    rows: np.ndarray  # (F, O, H, C) rad and m, or m/s and rad/s
+    objects: Sequence[str]
+    wordings: Sequence[str]  # sentences with {object} in them
+    together: int = 1  # frames in a row that look alike: they are held out together
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class Batch:
     about what the sentence means. T is text tokens, H rows, D columns.
     """
 
-    images: torch.Tensor  # (F, V, 3, S, S) float32 in [-1, 1]
+    images: torch.Tensor  # (F, V, 3, P, P) float32 in [-1, 1]
     image_masks: torch.Tensor  # (F, V) bool
     token_ids: torch.Tensor  # (B, T); a frame's samples follow each other
     token_mask: torch.Tensor  # (B, T) bool
@@ -34,39 +48,40 @@ class Batch:
 
 
 class Dataset:
-    """Frames of a recording, and the sentences that ask for their plans."""
+    """Frames of a recording, and the sentences that ask for their plans.
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        self.recipe = recipe
+    The layout is the recipe's. Raises `RecipeError` where nothing is left when some is held out.
+    """
+
+    def __init__(self, recipe: Recipe, recording: Recording) -> None:
+        self.recipe, self.recording = recipe, recording
         robot = load_robot(recipe.robot)
         self.layout = robot.layout(recipe.layout)
         self._seen = torch.tensor([slot not in recipe.masked_slots for slot in robot.camera_slots])
-        self.world: World = load_world(recipe.world)
-        self._wordings = self.world.task(recipe.task).instructions.training
-        self._pictures = np.load(folder / "pictures.npy", mmap_mode="r")
-        self._states = np.load(folder / "states.npy")
-        self._rows = np.load(folder / "rows.npy", mmap_mode="r")
-        # Whole episodes are held out: frames of one episode look alike.
-        held_out = int(recipe.data.episodes * _HELD_OUT) or 1
-        self.train_size = (recipe.data.episodes - held_out) * recipe.data.frames
-        self.size = len(self._states)
+        self.size = len(recording.states)
+        groups = self.size // recording.together
+        self.train_size = (groups - max(1, int(groups * _HELD_OUT))) * recording.together
         if self.train_size <= 0:
-            raise ValueError("a recording needs two episodes or more: one is held out")
+            raise RecipeError(
+                f"{recipe.name}: some of what is recorded is held out of training; "
+                "record two episodes or more, of a base two frames"
+            )
 
     def sentences(self) -> list[str]:
         """Every training sentence about every object."""
-        names = self.world.object_names
-        return [wording.format(object=name) for wording in self._wordings for name in names]
+        names, wordings = self.recording.objects, self.recording.wordings
+        return [wording.format(object=name) for wording in wordings for name in names]
 
     def stats(self) -> NormStats:
         """Statistics of the training frames' differences and states."""
-        frames = slice(0, self.train_size)
-        states = self._states[frames]
-        rows = np.asarray(self._rows[frames])
+        states = self.recording.states[: self.train_size]
+        rows = np.asarray(self.recording.rows[: self.train_size])
         differences = to_differences(rows, states[:, None], self.layout)
-        return compute_stats(
-            differences, self.layout.to_data(states), self.recipe.network.action_dim
-        )
+        if self.layout.state_columns:
+            states = self.layout.to_data(states)
+        else:
+            states = np.zeros((len(states), 1))  # nothing but padding
+        return compute_stats(differences, states, self.recipe.network.action_dim)
 
     def draw(
         self, random: np.random.Generator, size: int, tokenizer: Tokenizer, stats: NormStats
@@ -81,18 +96,18 @@ class Dataset:
         return self._batch(frames, np.random.default_rng(0), tokenizer, stats)
 
     def _batch(self, frames, random, tokenizer: Tokenizer, stats: NormStats) -> Batch:
-        recipe, names = self.recipe, self.world.object_names
-        wordings = random.choice(self._wordings, (len(frames), len(names)))
+        recipe, recording = self.recipe, self.recording
+        wordings = random.choice(recording.wordings, (len(frames), len(recording.objects)))
         prompts = [
             encode_prompt(tokenizer, str(wording).format(object=name), recipe.max_text_tokens)
             for row in wordings
-            for wording, name in zip(row, names, strict=True)
+            for wording, name in zip(row, recording.objects, strict=True)
         ]
         ids, masks = (np.stack(part) for part in zip(*prompts, strict=True))
-        pictures = torch.from_numpy(self._pictures[frames]).permute(0, 1, 4, 2, 3)
+        pictures = torch.from_numpy(recording.pictures[frames]).permute(0, 1, 4, 2, 3)
         actions = encode_actions(
-            self._rows[frames],
-            self._states[frames][:, None],
+            recording.rows[frames],
+            recording.states[frames][:, None],
             self.layout,
             stats,
             recipe.normalisation,
@@ -104,3 +119,8 @@ class Dataset:
             token_mask=torch.from_numpy(masks),
             actions=torch.from_numpy(actions).flatten(0, 1),
         )
+
+
+def to_pixels(picture: np.ndarray) -> np.ndarray:
+    """A prepared picture (3, P, P) in [-1, 1] as 8-bit (P, P, 3), which is exact."""
+    return np.rint((picture * 0.5 + 0.5) * 255).astype(np.uint8).transpose(1, 2, 0)

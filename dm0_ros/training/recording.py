@@ -20,8 +20,9 @@ from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
 from dm0_ros.training.annotation import Annotator, check_scaffold, list_annotations
+from dm0_ros.training.dataset import Recording, to_pixels
 from dm0_ros.training.expert import Expert, Scene
-from dm0_ros.training.recipe import Recipe
+from dm0_ros.training.recipe import ArmRecipe
 
 _WATCH = 0.1  # s between looks whether a recording process has died
 
@@ -29,7 +30,7 @@ _WATCH = 0.1  # s between looks whether a recording process has died
 class Recorder:
     """Performs episodes one by one. The same seed and number give the same episode."""
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, recipe: ArmRecipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
         self.robot = load_robot(recipe.robot)
         self.layout = self.robot.layout(recipe.layout)
@@ -40,7 +41,7 @@ class Recorder:
             self.annotator = Annotator(self.simulator, self.expert, recipe.scaffold)
 
     def perform(self, episode: int) -> dict[str, np.ndarray]:
-        """Frames of one episode: pictures (F, V, S, S, 3), states (F, C), rows (F, O, H, C).
+        """Frames of one episode: pictures (F, V, P, P, 3), states (F, C), rows (F, O, H, C).
 
         And what `Annotator` says of them, where the recipe has a scaffold.
         """
@@ -74,7 +75,7 @@ class Recorder:
         return frame | (self.annotator.annotate(plans) if self.annotator else {})
 
     def _look(self, slot: str) -> np.ndarray:
-        """What the network would see (S, S, 3); nothing where it does without this camera."""
+        """What the network would see (P, P, 3); nothing where it does without this camera."""
         size = self.recipe.network.vision.image_size
         if slot in self.recipe.masked_slots:
             return np.zeros((size, size, 3), np.uint8)
@@ -95,15 +96,10 @@ class Recorder:
             self.simulator.step(dt)
 
 
-def to_pixels(picture: np.ndarray) -> np.ndarray:
-    """A prepared picture (3, S, S) in [-1, 1] as 8-bit (S, S, 3), which is exact."""
-    return np.rint((picture * 0.5 + 0.5) * 255).astype(np.uint8).transpose(1, 2, 0)
-
-
-def record(
-    recipe: Recipe, seed: int, folder: Path, workers: int, report: Callable[[int, int], None]
-) -> Path:
-    """Record the recipe's episodes into ``folder`` unless they are there; returns the folder.
+def record_episodes(
+    recipe: ArmRecipe, seed: int, folder: Path, workers: int, report: Callable[[int, int], None]
+) -> None:
+    """Record the recipe's episodes into ``folder`` unless they are there.
 
     ``report`` is called with episodes done and in all. Nothing half-done is ever mistaken for
     data: the folder appears when all of it is written.
@@ -112,7 +108,7 @@ def record(
     check_scaffold(recipe)
     stamp = folder / "recording.json"
     if stamp.exists() and stamp.read_text() == description:
-        return folder
+        return
     unfinished = folder.with_name(folder.name + ".unfinished")
     for leftover in (folder, unfinished):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -131,10 +127,22 @@ def record(
     _await(tasks, done, count, report)
     (unfinished / "recording.json").write_text(description)
     unfinished.rename(folder)
-    return folder
 
 
-def _describe(recipe: Recipe) -> dict:
+def load_episodes(recipe: ArmRecipe, folder: Path) -> Recording:
+    """What `record_episodes` has left in ``folder``."""
+    world = load_world(recipe.world)
+    return Recording(
+        np.load(folder / "pictures.npy", mmap_mode="r"),
+        np.load(folder / "states.npy"),
+        np.load(folder / "rows.npy", mmap_mode="r"),
+        world.object_names,
+        world.task(recipe.task).instructions.training,
+        together=recipe.data.frames,
+    )
+
+
+def _describe(recipe: ArmRecipe) -> dict:
     parts = asdict(recipe)
     keys = ("robot", "layout", "world", "task", "workspace", "data", "expert", "place", "step")
     keys += ("masked_slots",)
@@ -146,7 +154,7 @@ def _describe(recipe: Recipe) -> dict:
     return description
 
 
-def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:
+def _shapes(recipe: ArmRecipe) -> dict[str, tuple[tuple[int, ...], type]]:
     robot = load_robot(recipe.robot)
     columns = len(robot.layout(recipe.layout).columns)
     objects = len(load_world(recipe.world).objects)
@@ -163,12 +171,12 @@ def _shapes(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], type]]:
     return shapes
 
 
-def _allocate(recipe: Recipe, folder: Path) -> None:
+def _allocate(recipe: ArmRecipe, folder: Path) -> None:
     for key, (shape, kind) in _shapes(recipe).items():
         np.lib.format.open_memmap(folder / f"{key}.npy", "w+", kind, shape).flush()
 
 
-def _work(recipe: Recipe, seed: int, folder: Path, episodes: range, done) -> None:
+def _work(recipe: ArmRecipe, seed: int, folder: Path, episodes: range, done) -> None:
     recorder = Recorder(recipe, seed)
     arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in _shapes(recipe)}
     frames = recipe.data.frames

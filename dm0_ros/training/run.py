@@ -15,13 +15,12 @@ from dm0_ros.policy.normalisation import NormStats, save_stats
 from dm0_ros.policy.registry import find_checkpoint
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
-from dm0_ros.training.dataset import Dataset
-from dm0_ros.training.recipe import Recipe
-from dm0_ros.training.recording import record
+from dm0_ros.training.dataset import Dataset, Recording
+from dm0_ros.training.driving import load_drives, record_drives
+from dm0_ros.training.recipe import ArmRecipe, DrivingRecipe, Recipe
+from dm0_ros.training.recording import load_episodes, record_episodes
 from dm0_ros.training.trainer import Trainer
 from dm0_ros.training.vocabulary import copy_tokenizer, save_tokenizer, train_tokenizer
-
-_FEWEST_EPISODES = 20
 
 
 @dataclass(frozen=True)
@@ -34,17 +33,34 @@ class Progress:
     loss: float | None = None
 
 
-def scale(recipe: Recipe, steps: int | None, episodes: int | None) -> Recipe:
-    """The recipe with other numbers of steps and episodes, where given.
+@dataclass(frozen=True)
+class _Source:
+    """Where the data of a kind of recipe come from."""
 
-    Fewer steps alone also record fewer episodes, in proportion: a trial run should be short.
+    record: Callable[[Recipe, int, Path, int, Callable[[int, int], None]], None]
+    load: Callable[[Recipe, Path], Recording]
+    unit: str  # key of the recipe's data that says how much is recorded
+    fewest: int  # of them, in a trial run
+
+
+_SOURCES = {
+    ArmRecipe: _Source(record_episodes, load_episodes, "episodes", 20),
+    DrivingRecipe: _Source(record_drives, load_drives, "frames", 100),
+}
+
+
+def scale(recipe: Recipe, steps: int | None, amount: int | None) -> Recipe:
+    """The recipe with another number of steps, and of episodes or frames, where given.
+
+    Fewer steps alone also record less, in proportion: a trial run should be short.
     """
+    source, data = _SOURCES[type(recipe)], recipe.data
     if steps is not None:
         share = min(1.0, steps / recipe.optimiser.steps)
         recipe = replace(recipe, optimiser=replace(recipe.optimiser, steps=steps))
-        episodes = episodes or max(_FEWEST_EPISODES, round(recipe.data.episodes * share))
-    if episodes is not None:
-        recipe = replace(recipe, data=replace(recipe.data, episodes=episodes))
+        amount = amount or max(source.fewest, round(getattr(data, source.unit) * share))
+    if amount is not None:
+        recipe = replace(recipe, data=replace(data, **{source.unit: amount}))
     return recipe
 
 
@@ -60,21 +76,9 @@ def train(
 
     Returns the folder of the finished checkpoint.
     """
-    data = record(
-        recipe, seed, folder / "data", workers, lambda n, of: report(Progress("record", n, of))
-    )
-    return learn(recipe, Dataset(recipe, data), seed, folder, device, report)
-
-
-def learn(
-    recipe: Recipe,
-    dataset: Dataset,
-    seed: int,
-    folder: Path,
-    device: str,
-    report: Callable[[Progress], None],
-) -> Path:
-    """Tokenise, train and write: what follows the recording, whatever was recorded."""
+    source, data = _SOURCES[type(recipe)], folder / "data"
+    source.record(recipe, seed, data, workers, lambda n, of: report(Progress("record", n, of)))
+    dataset = Dataset(recipe, source.load(recipe, data))
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
     initial = find_checkpoint(recipe.initial).folder if recipe.initial else None

@@ -93,6 +93,17 @@ def check_chunks(chunks, graph):
     np.testing.assert_allclose(last.values, home[None], atol=1e-9)
 
 
+def test_it_plans_as_rarely_as_the_checkpoint_says(graph, tiny_checkpoint, client, sensors):
+    settings = tiny_checkpoint / "policy.yaml"
+    settings.write_text(settings.read_text() + "executed_rows: 6\n")
+    start(graph, tiny_checkpoint)
+    chunks = graph.collect(ActionChunk, "action_chunk", COMMAND)
+    _, result = client.result(client.send(time_limit=3.0))
+    graph.wait(lambda: len(chunks) == result.plans, "every plan that the result counts")
+    # Five, 0.6 s apart, and one that stays where the robot is; 0.2 s apart they would be 16.
+    assert 1 < result.plans <= 6
+
+
 def test_cancel_and_a_second_goal(graph, tiny_checkpoint, client, sensors):
     process = start(graph, tiny_checkpoint)
     chunks = graph.collect(ActionChunk, "action_chunk", COMMAND)
