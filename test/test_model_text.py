@@ -6,6 +6,7 @@ import torch
 from model_samples import SMALL, chunk, observation, small_model
 
 from dm0_ros.errors import ObservationError
+from dm0_ros.model.reasoning import Reasoning
 from dm0_ros.model.text import generate, predict_token, read_on
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -53,6 +54,12 @@ def one_of(inputs, index):
     return tuple(part[index : index + 1] for part in inputs)
 
 
+def write(model, cache, limit, stops=(), **how):
+    """Token ids of each observation, and the cache that holds them."""
+    texts, longer = generate(model, cache, Reasoning(limit, frozenset(stops), **how))
+    return [list(text.token_ids) for text in texts], longer
+
+
 def check_equal(found, expected):
     """Two caches agree wherever a token is; what lies in padding is of no consequence."""
     assert torch.equal(found.lengths, expected.lengths)
@@ -88,12 +95,12 @@ def test_observations_may_read_on_by_different_counts(model, ragged):
 def test_the_given_cache_stays_as_it_was(model, ragged):
     cache = encode(model, ragged)
     read_on(model, cache, torch.ones(3, 2, dtype=torch.long))
-    generate(model, cache, 3, ())
+    write(model, cache, 3, ())
     check_equal(cache, encode(model, ragged))
 
 
 def test_each_token_is_the_likeliest_after_all_before_it(model, ragged):
-    texts, cache = generate(model, encode(model, ragged), 6, ())
+    texts, cache = write(model, encode(model, ragged), 6, ())
     assert [len(text) for text in texts] == [6, 6, 6]
     assert len({tuple(text) for text in texts}) == 3  # they do depend on the observation
     for place in range(6):
@@ -106,11 +113,11 @@ def test_each_token_is_the_likeliest_after_all_before_it(model, ragged):
 
 
 def test_a_batch_writes_what_its_observations_write_alone(model, ragged):
-    texts, cache = generate(model, encode(model, ragged), 5, ())
+    texts, cache = write(model, encode(model, ragged), 5, ())
     noise = chunk(batch=3)
     actions = model.integrate(cache, noise, steps=3)
     for row in range(3):
-        alone, own = generate(model, encode(model, one_of(ragged, row)), 5, ())
+        alone, own = write(model, encode(model, one_of(ragged, row)), 5, ())
         assert alone == [texts[row]]
         single = model.integrate(own, noise[row : row + 1], steps=3)
         torch.testing.assert_close(actions[row : row + 1], single, **CLOSE)
@@ -118,7 +125,7 @@ def test_a_batch_writes_what_its_observations_write_alone(model, ragged):
 
 def test_actions_see_the_text(model, ragged):
     noise, cache = chunk(batch=3), encode(model, ragged)
-    texts, longer = generate(model, cache, 4, ())
+    texts, longer = write(model, cache, 4, ())
     actions = model.integrate(longer, noise)
     expected = model.sample_actions(*lengthen(ragged, texts), noise=noise)
     torch.testing.assert_close(actions, expected, **CLOSE)
@@ -126,9 +133,9 @@ def test_actions_see_the_text(model, ragged):
 
 
 def test_a_stop_token_ends_one_text_and_not_the_others(model, ragged):
-    free, _ = generate(model, encode(model, ragged), 6, ())
+    free, _ = write(model, encode(model, ragged), 6, ())
     stop = next(token for token in free[0] if token not in free[1])
-    texts, cache = generate(model, encode(model, ragged), 6, {stop})
+    texts, cache = write(model, encode(model, ragged), 6, {stop})
     expected = [text[: text.index(stop)] if stop in text else text for text in free]
     assert texts == expected and len(texts[0]) < 6 == len(texts[1])
     check_equal(cache, encode(model, lengthen(ragged, texts)))
@@ -138,7 +145,7 @@ def test_text_may_be_empty(model, ragged):
     cache = encode(model, ragged)
     firsts = predict_token(model, cache).argmax(-1).tolist()
     for limit, stops in ((0, ()), (5, firsts)):
-        texts, same = generate(model, cache, limit, stops)
+        texts, same = write(model, cache, limit, stops)
         assert texts == [[], [], []]
         check_equal(same, cache)
 
@@ -146,8 +153,7 @@ def test_text_may_be_empty(model, ragged):
 def test_the_text_follows_the_picture(model, ragged):
     images, *rest = ragged
     texts, others = (
-        generate(model, encode(model, (pictures, *rest)), 6, ())[0]
-        for pictures in (images, -images)
+        write(model, encode(model, (pictures, *rest)), 6, ())[0] for pictures in (images, -images)
     )
     assert all(text != other for text, other in zip(texts, others, strict=True))
 
@@ -165,7 +171,7 @@ def test_text_needs_hidden_states(model):
     with torch.no_grad():
         cache = model.encode_prefix(*observation())
     with pytest.raises(ValueError, match="want_hidden"):
-        generate(model, cache, 1, ())
+        write(model, cache, 1, ())
     # Reading on needs none, and has none to give.
     assert read_on(model, cache, torch.ones(2, 1, dtype=torch.long)).hidden is None
 

@@ -122,7 +122,7 @@ class Fast:
 
     def speak(self, scenes: Sequence[Scene], tokens: int) -> float:
         """ms per token of a text of so many, generated before the actions."""
-        from dm0_ros.engine.request import Reasoning
+        from dm0_ros.engine import Reasoning
 
         self.engine.infer(self._requests(scenes), Reasoning(tokens, frozenset()))
         return self.engine.timing.reasoning / tokens

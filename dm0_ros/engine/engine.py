@@ -7,8 +7,10 @@ oracle is `DM0.sample_actions`, which computes the same from the same weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,11 +19,18 @@ from dm0_ros.engine.frames import FramePreparer
 from dm0_ros.engine.graphs import Action, Capture, CudaCapture, Graphs, run_directly
 from dm0_ros.engine.intake import Sizes
 from dm0_ros.engine.options import GRAPH_BUCKET, EngineOptions
-from dm0_ros.engine.request import Reasoning, Request, Result, check_requests
+from dm0_ros.engine.request import Request, Result, check_requests
 from dm0_ros.engine.stages import Stages
 from dm0_ros.engine.timing import Stopwatch, Timing
 from dm0_ros.engine.workspace import Workspace
 from dm0_ros.model import DM0
+from dm0_ros.model.reasoning import Reasoning, Speech, Text, Writer
+
+Accept = Callable[[int, Text], bool]
+"""Of a request's place in the batch and its text: whether the actions may see it."""
+
+FIRST, LAST = -1, 0
+"""Priorities of CUDA streams; the lower number comes first."""
 
 
 class Engine:
@@ -48,41 +57,64 @@ class Engine:
         )
         self._stages = Stages(model, options, preparer)
         self._spaces: dict[tuple[int, int], Workspace] = {}
+        self._stream: torch.cuda.Stream | None = None  # None: the caller's
         if capture is None:
             graphs = options.graphs and self.device.type == "cuda"
             capture = CudaCapture(self.device) if graphs else run_directly
         self._graphs = Graphs(capture)
 
-    @torch.no_grad()
+    def fork(self) -> Engine:
+        """An engine over the same weights, with buffers of its own, for one more thread.
+
+        On a GPU its work comes second to that of this engine. Fork before the first call, and
+        warm up all before the threads start: a capture bears no other work beside it.
+        """
+        forked = copy.copy(self)
+        forked.timing = None
+        forked._spaces = {}
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # what the weights were made with has to be done
+            self._run_on_stream(FIRST)
+            forked._run_on_stream(LAST)
+        else:
+            forked._graphs = Graphs(self._graphs.capture)
+        return forked
+
     def infer(
-        self, requests: Sequence[Request], reasoning: Reasoning | None = None
+        self,
+        requests: Sequence[Request],
+        reasoning: Reasoning | None = None,
+        accept: Accept = lambda _index, _text: True,
     ) -> list[Result]:
         """Answers to a batch of observations, one a request, in order.
 
-        With `reasoning`, text is generated first, and the actions see it. The first call of each
-        size chooses, compiles and captures; see `warm_up`. Raises `ObservationError` where a
-        request does not fit.
+        With `reasoning`, text is written first. The actions see it, and its cue, where `accept`
+        says so; else they see what the request alone gives. The first call of each size chooses,
+        compiles and captures; see `warm_up`. Raises `ObservationError` where a request does not
+        fit.
         """
-        room = self.options.text_limit - (reasoning.limit if reasoning else 0)
-        check_requests(requests, room, self.config)
-        space = self._space(len(requests), len(requests[0].frames))
-        try:
-            return self._run(requests, reasoning, space)
-        except BaseException:
-            # Frames that came over but were not read must not pass for known ones.
-            space.intake.forget()
-            raise
+        return self._call(requests, reasoning, partial(self._answer, accept=accept))
+
+    def write(self, requests: Sequence[Request], reasoning: Reasoning) -> list[Text]:
+        """Text alone, without actions; the requests' noise is of no consequence."""
+        return self._call(requests, reasoning, self._write)
 
     def warm_up(
-        self, sizes: Sizes, texts: Sequence[int], reasoning: Reasoning | None = None
+        self,
+        sizes: Sizes,
+        texts: Sequence[int],
+        reasoning: Reasoning | None = None,
+        actions: bool = True,
     ) -> None:
         """Prepares for one robot with frames of `sizes` and texts of so many tokens.
 
-        All is then ready whichever of its views change from one call to the next.
+        All is then ready whichever of its views change from one call to the next. Without
+        `actions` it is ready to `write` as `reasoning` says, and no more.
         """
         random = np.random.default_rng(0)
         rows = (self.config.chunk_size, self.config.action_dim)
         frames = [random.integers(0, 255, (*size, 3), np.uint8) for size in sizes]
+        run = self.infer if actions else self.write
         for tokens in texts:
             request = Request(
                 frames=tuple(frames),
@@ -90,11 +122,11 @@ class Engine:
                 noise=random.standard_normal(rows, np.float32),
                 progress=0.0 if self.config.progress else None,
             )
-            self.infer([request], reasoning)
+            run([request], reasoning)
             for kept in range(len(sizes) + 1 if self.options.reuse else 0):
                 changed = [255 - frame for frame in request.frames[kept:]]
                 request = replace(request, frames=(*request.frames[:kept], *changed))
-                self.infer([request], reasoning)
+                run([request], reasoning)
         self.forget()
 
     def forget(self) -> None:
@@ -106,29 +138,40 @@ class Engine:
         """What was chosen for this machine, and how many graphs were captured."""
         return {**self._stages.describe(), "graphs": len(self._graphs)}
 
-    def _run(
-        self, requests: Sequence[Request], reasoning: Reasoning | None, space: Workspace
+    @torch.no_grad()
+    def _call(
+        self, requests: Sequence[Request], reasoning: Reasoning | None, work: Callable
+    ) -> list:
+        room = self.options.text_limit - (reasoning.limit if reasoning else 0)
+        check_requests(requests, room, self.config)
+        with torch.cuda.stream(self._stream):
+            space = self._space(len(requests), len(requests[0].frames))
+            try:
+                return work(requests, reasoning, space)
+            except BaseException:
+                # Frames that came over but were not read must not pass for known ones.
+                space.intake.forget()
+                raise
+
+    def _answer(
+        self,
+        requests: Sequence[Request],
+        reasoning: Reasoning | None,
+        space: Workspace,
+        accept: Accept,
     ) -> list[Result]:
         batch, views = len(requests), len(requests[0].frames)
         watch = Stopwatch(self.device)
-        watch.mark()
-        sizes, kept = space.intake.take([f for request in requests for f in request.frames])
-        space.fill(requests)
-        watch.mark()
-        if kept < batch * views:
-            self._graphs.run(
-                ("vision", batch, sizes, kept), lambda: self._vision(space, sizes, kept)
-            )
-        watch.mark()
-        bucket = self._bucket(max(len(request.token_ids) for request in requests))
-        start, speak = kept * self.config.vision.tokens, reasoning is not None
-        self._graphs.run(
-            ("prefix", batch, views, start, bucket, speak),
-            lambda: self._prefix(space, start, bucket, speak),
-        )
-        watch.mark()
-        texts = self._speak(space, reasoning) if reasoning else [[] for _ in requests]
-        lengths = [len(r.token_ids) + len(t) for r, t in zip(requests, texts, strict=True)]
+        writer = None if reasoning is None else Writer(reasoning, batch)
+        self._read(requests, writer, space, watch)
+        lengths = [len(request.token_ids) for request in requests]
+        texts: list[Text | None] = [None] * batch
+        if writer is not None:
+            texts = self._speak(space, writer)
+            for index, (request, text) in enumerate(zip(requests, texts, strict=True)):
+                if accept(index, text):
+                    lengths[index] += len(request.cue_ids) + len(text.token_ids)
+            space.show(lengths)
         watch.mark()
         begin = space.seen.shape[1] + self._bucket(max(lengths))
         padded = batch > 1 or self.text_bucket > 1
@@ -143,23 +186,62 @@ class Engine:
             space.clear()
         return space.results(texts, self.config.progress)
 
-    def _speak(self, space: Workspace, reasoning: Reasoning) -> list[list[int]]:
-        """The likeliest text of each observation, read into the cache as it grows."""
-        texts: list[list[int]] = [[] for _ in space.token]
-        space.talking.host[:] = 1
-        for _ in range(reasoning.limit):
-            for index, token in enumerate(space.likeliest.tolist()):
-                if token in reasoning.stop_ids:
-                    space.talking.host[index] = 0
-                elif space.talking.host[index]:
-                    texts[index].append(token)
-            if not space.talking.host.any():
-                break
-            space.token.copy_(space.likeliest)
-            self._graphs.run(("token", *space.seen.shape[:2]), lambda: self._token(space))
-            space.talking.upload()
-            space.lengths.add_(space.talking.device)
+    def _write(
+        self, requests: Sequence[Request], reasoning: Reasoning, space: Workspace
+    ) -> list[Text]:
+        watch = Stopwatch(self.device)
+        writer = Writer(reasoning, len(requests))
+        self._read(requests, writer, space, watch)
+        texts = self._speak(space, writer)
+        watch.mark()
+        self.timing = Timing(*watch.read(), flow=0.0, download=0.0)
         return texts
+
+    def _read(
+        self,
+        requests: Sequence[Request],
+        writer: Writer | None,
+        space: Workspace,
+        watch: Stopwatch,
+    ) -> None:
+        """Pictures and text into the cache; marks upload, vision and prefix."""
+        batch, views = len(requests), len(requests[0].frames)
+        speech = Speech.NONE if writer is None else writer.speech
+        watch.mark()
+        sizes, kept = space.intake.take([f for request in requests for f in request.frames])
+        space.fill(requests, speech)
+        watch.mark()
+        if kept < batch * views:
+            self._graphs.run(
+                ("vision", batch, sizes, kept), lambda: self._vision(space, sizes, kept)
+            )
+        watch.mark()
+        cues = 0 if writer is None else max(len(request.cue_ids) for request in requests)
+        bucket = self._bucket(max(len(r.token_ids) for r in requests) + cues)
+        start = kept * self.config.vision.tokens
+        if writer is not None:
+            writer.wait()
+            space.draw(*writer.draw())
+        self._graphs.run(
+            ("prefix", batch, views, start, bucket, speech),
+            lambda: self._prefix(space, start, bucket, speech),
+        )
+        watch.mark()
+
+    def _speak(self, space: Workspace, writer: Writer) -> list[Text]:
+        """The text of each observation, read into the cache as it grows."""
+        speech = writer.speech
+        key = "token", *space.seen.shape[:2], speech
+        while writer.goes_on():
+            longer = writer.take(space.next.tolist())
+            if any(longer):
+                space.talking.host[:] = longer
+                space.talking.upload()
+                space.token.copy_(space.next)
+                space.draw(*writer.draw())
+                self._graphs.run(key, lambda: self._token(space, speech))
+                space.lengths.add_(space.talking.device)
+        return writer.texts()
 
     def _vision(self, space: Workspace, sizes: tuple, kept: int) -> Action:
         fresh = space.intake.fresh(sizes, kept)
@@ -172,22 +254,22 @@ class Engine:
 
         return action
 
-    def _prefix(self, space: Workspace, start: int, bucket: int, speak: bool) -> Action:
-        read = self._stages.prefix(space, start, bucket, speak)
+    def _prefix(self, space: Workspace, start: int, bucket: int, speech: Speech) -> Action:
+        read = self._stages.prefix(space, start, bucket, speech)
         ids = space.text.device[:, 1 : 1 + bucket]
 
         def action() -> None:
-            likeliest = read(ids)
-            if speak:
-                space.likeliest.copy_(likeliest)
+            following = read(ids)
+            if following is not None:
+                space.next.copy_(following)
 
         return action
 
-    def _token(self, space: Workspace) -> Action:
-        read = self._stages.token(space)
+    def _token(self, space: Workspace, speech: Speech) -> Action:
+        read = self._stages.token(space, speech)
 
         def action() -> None:
-            space.likeliest.copy_(read())
+            space.next.copy_(read())
 
         return action
 
@@ -198,6 +280,11 @@ class Engine:
             space.put(*integrate())
 
         return action
+
+    def _run_on_stream(self, priority: int) -> None:
+        self._stream = torch.cuda.Stream(self.device, priority)
+        graphs = self.options.graphs
+        self._graphs = Graphs(CudaCapture(self.device, priority) if graphs else run_directly)
 
     def _bucket(self, tokens: int) -> int:
         step = self.text_bucket

@@ -30,20 +30,22 @@ def run_directly(action: Action) -> Action:
 class CudaCapture:
     """Captures into graphs that share one memory pool, so the next may reuse what one dropped."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, priority: int = 0) -> None:
+        """``priority`` of the kernels among those of other streams; the lower comes first."""
         self._device = device
+        self._priority = priority
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, action: Action) -> Action:
         with torch.cuda.device(self._device):
-            aside = torch.cuda.Stream()
+            aside = torch.cuda.Stream(priority=self._priority)
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UPS):
                     action()
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.graph(graph, pool=self._pool, stream=aside):
                 action()
         return graph.replay
 
@@ -52,7 +54,7 @@ class Graphs:
     """Actions by key: each is captured when it is first run, and replayed from then on."""
 
     def __init__(self, capture: Capture) -> None:
-        self._capture = capture
+        self.capture = capture
         self._ready: dict[Hashable, Action] = {}
 
     def __len__(self) -> int:
@@ -62,5 +64,5 @@ class Graphs:
         """Run the action of `key`; `make` makes it when the key is new."""
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._ready[key] = self._capture(make())
+            ready = self._ready[key] = self.capture(make())
         ready()

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from dm0_ros.errors import ObservationError
 from dm0_ros.model import DM0Config
+from dm0_ros.model.reasoning import Text
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,8 @@ class Request:
     noise: np.ndarray  # float32 (H, D) that the flow starts from
     progress: float | None = None  # in [0, 1]; given exactly when the network has a progress head
     committed: Committed | None = None  # None: a first chunk
-
-
-@dataclass(frozen=True)
-class Reasoning:
-    """Text to be generated before the actions, which then see it."""
-
-    limit: int  # tokens at most
-    stop_ids: frozenset[int]  # any of these ends it, and is not part of it
+    # int64 (U,): read behind `token_ids` where text is written
+    cue_ids: np.ndarray = field(default_factory=partial(np.zeros, 0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Result:
 
     actions: np.ndarray  # float32 (H, D), normalised
     progress: float | None  # the least that a step predicts for the chunk's end
-    text: tuple[int, ...] = ()  # generated token ids
+    text: Text | None = None  # where it was asked for
 
 
 def check_requests(requests: Sequence[Request], room: int, config: DM0Config) -> None:
@@ -65,6 +61,7 @@ def check_requests(requests: Sequence[Request], room: int, config: DM0Config) ->
     for request in requests:
         _check_frames(request.frames)
         _check_text(request.token_ids, config.llm.vocab_size, room)
+        _check_text(request.cue_ids, config.llm.vocab_size, room - len(request.token_ids))
         if not len(request.frames) and not len(request.token_ids):
             raise ObservationError("an observation has neither a picture nor text")
         rows = (config.chunk_size, config.action_dim)
@@ -111,7 +108,7 @@ def _check_text(token_ids: np.ndarray, vocabulary: int, limit: int) -> None:
         )
     if len(token_ids) > limit:
         raise ObservationError(
-            f"the text has {len(token_ids)} tokens, there is room for {limit}; shorten the "
+            f"the text has {len(token_ids)} tokens, there is room for {max(limit, 0)}; shorten the "
             "instruction, or raise the engine's text_limit"
         )
     if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < vocabulary:

@@ -26,6 +26,7 @@ from dm0_ros.engine.workspace import Workspace
 from dm0_ros.model import DM0
 from dm0_ros.model.flow import euler_times
 from dm0_ros.model.guidance import Guidance, integrate
+from dm0_ros.model.reasoning import Speech
 
 COMPILED_SHAPES = 64
 """Numbers of views, lengths of text and sizes of batches, all combinations of them together."""
@@ -72,11 +73,11 @@ class Stages:
         return encode
 
     def prefix(
-        self, space: Workspace, start: int, bucket: int, speak: bool
+        self, space: Workspace, start: int, bucket: int, speech: Speech
     ) -> Callable[[Tensor], Tensor | None]:
         """Token ids (B, bucket) -> the cache of `space`, from row `start` on.
 
-        With `speak` also the likeliest tokens after the text, (B,).
+        With speech also the tokens after the text, (B,).
         """
         llm = self.config.llm
         rows = space.seen.shape[1] + bucket
@@ -90,17 +91,18 @@ class Stages:
         def read(ids: Tensor) -> Tensor | None:
             hidden = read_prefix(
                 space.seen, ids, start, self._prefix, space.cache, space.rope, attend,
-                self._causal, speak,
+                self._causal, speech is not Speech.NONE,
             )  # fmt: skip
             if hidden is None:
                 return None
             each = torch.arange(len(ids), device=ids.device)
-            return choose_token(hidden[each, space.lengths - 1 - start], self._prefix)
+            last = hidden[each, space.lengths - 1 - start]
+            return choose_token(last, self._prefix, space.chance_of(speech))
 
         return read
 
-    def token(self, space: Workspace) -> Callable[[], Tensor]:
-        """The token of `space` into its cache -> the likeliest tokens after it, (B,)."""
+    def token(self, space: Workspace, speech: Speech) -> Callable[[], Tensor]:
+        """The token of `space` into its cache -> the tokens after it, (B,)."""
         llm = self.config.llm
         shared = llm.num_key_value_heads
         attend = self._choose(
@@ -111,7 +113,7 @@ class Stages:
         )  # fmt: skip
         return lambda: read_token(
             space.token, space.lengths, space.reach, self._prefix, space.cache, space.rope,
-            attend, self._token_layer,
+            attend, self._token_layer, space.chance_of(speech),
         )  # fmt: skip
 
     def flow(

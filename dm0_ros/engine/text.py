@@ -13,6 +13,7 @@ from dm0_ros.engine.attention import Attend
 from dm0_ros.engine.cache import StaticCache
 from dm0_ros.engine.decoder import feed_forward, norm, split_heads
 from dm0_ros.engine.weights import LayerWeights, PrefixWeights
+from dm0_ros.model.reasoning import CHOICES, draw_token
 from dm0_ros.model.rotary import Rope
 
 TokenLayer = Callable[..., Tensor]
@@ -23,19 +24,25 @@ CANDIDATES = 16
 """Tokens whose likelihood is computed again in float32, where all of them come rounded."""
 
 
-def choose_token(hidden: Tensor, weights: PrefixWeights) -> Tensor:
+def choose_token(hidden: Tensor, weights: PrefixWeights, chance: Tensor | None = None) -> Tensor:
     """The likeliest token after outputs (B, hidden) that were not normed yet: (B,).
 
+    With ``chance`` (B, 2), a number in [0, 1) and a temperature, a token that is drawn instead.
     Scores rounded to bfloat16 have several tokens in the first place, so the best of them are
     compared in float32.
     """
     normed = F.rms_norm(hidden, weights.norm.shape, weights.norm, weights.eps)
     scores = F.linear(normed, weights.embeddings)
-    if scores.dtype == torch.float32:
+    if chance is None and scores.dtype == torch.float32:
         return scores.argmax(-1)
-    best = scores.topk(min(CANDIDATES, scores.shape[-1])).indices
+    count = CANDIDATES if chance is None else CHOICES
+    best = scores.topk(min(count, scores.shape[-1])).indices
     exact = (weights.embeddings[best].float() @ normed.float()[..., None]).squeeze(-1)
-    return best.gather(1, exact.argmax(-1, keepdim=True)).squeeze(-1)
+    if chance is None:
+        return best.gather(1, exact.argmax(-1, keepdim=True)).squeeze(-1)
+    exact, order = exact.sort(descending=True, stable=True)
+    place = draw_token(exact, chance[:, 0], chance[:, 1])
+    return best.gather(1, order.gather(1, place[:, None])).squeeze(-1)
 
 
 def run_token_layer(
@@ -70,12 +77,16 @@ def read_token(
     table: Rope,
     attend: Attend,
     layer: TokenLayer = run_token_layer,
+    chance: Tensor | None = None,
 ) -> Tensor:
-    """Reads tokens (B,) into cache rows (B,), all below `reach`; the likeliest next ones (B,)."""
+    """Reads tokens (B,) into cache rows (B,), all below `reach`; the next ones, (B,).
+
+    Those are the likeliest ones, or drawn by `chance`: see `choose_token`.
+    """
     x = F.embedding(token, weights.embeddings)[:, None]
     mask = torch.arange(reach, device=rows.device) <= rows[:, None]
     rope = table[0][rows][:, None, None], table[1][rows][:, None, None]
     for index, layer_weights in enumerate(weights.layers):
         keys, values = cache.keys[index], cache.values[index]
         x = layer(x, layer_weights, keys, values, rows, mask[:, None, None], rope, attend)
-    return choose_token(x[:, 0], weights)
+    return choose_token(x[:, 0], weights, chance)

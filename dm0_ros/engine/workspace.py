@@ -17,6 +17,7 @@ from dm0_ros.engine.request import Committed, Request, Result
 from dm0_ros.model import DM0Config
 from dm0_ros.model.guidance import Commitment, weigh_rows
 from dm0_ros.model.precision import rounds_rope
+from dm0_ros.model.reasoning import Speech, Text
 from dm0_ros.model.rotary import Rope, sequence_table
 
 
@@ -51,7 +52,8 @@ class Workspace:
     committed: Mirror  # float32 (B, H * D + H + 1): rows, their weights, how many are certain
     answer: Mirror  # float32 (B, H * D + 1): actions, then the progress predicted
     token: Tensor  # (B,), read next
-    likeliest: Tensor  # (B,), what the network would say next
+    next: Tensor  # (B,), what the network would say then
+    chance: Mirror  # float32 (B, 2), what tokens are drawn by: see `draw_token`
     talking: Mirror  # int64 (B,), 1 where text is still being generated
     cache: StaticCache
     rope: Rope  # (C, d) each
@@ -80,7 +82,8 @@ class Workspace:
             committed=Mirror((batch, values + config.chunk_size), torch.float32, device),
             answer=Mirror((batch, values), torch.float32, device),
             token=torch.zeros(batch, dtype=torch.int64, device=device),
-            likeliest=torch.zeros(batch, dtype=torch.int64, device=device),
+            next=torch.zeros(batch, dtype=torch.int64, device=device),
+            chance=Mirror((batch, 2), torch.float32, device),
             talking=Mirror((batch,), torch.int64, device),
             cache=StaticCache.allocate(
                 llm.num_hidden_layers, batch, llm.num_key_value_heads, rows, llm.head_dim,
@@ -90,12 +93,15 @@ class Workspace:
             chunk=(config.chunk_size, config.action_dim),
         )  # fmt: skip
 
-    def fill(self, requests: Sequence[Request]) -> None:
+    def fill(self, requests: Sequence[Request], speech: Speech) -> None:
         """Text, noise and progress of the requests to the device."""
         for row, request in enumerate(requests):
-            count = len(request.token_ids)
+            ids = request.token_ids
+            if speech is not Speech.NONE:
+                ids = np.concatenate((ids, request.cue_ids))
+            count = len(ids)
             self.text.host[row, 0] = self.seen.shape[1] + count
-            self.text.host[row, 1 : 1 + count] = request.token_ids
+            self.text.host[row, 1 : 1 + count] = ids
             self.text.host[row, 1 + count :] = 0
             self.flow.host[row, :-1] = request.noise.ravel()
             self.flow.host[row, -1] = 0.0 if request.progress is None else request.progress
@@ -125,6 +131,21 @@ class Workspace:
             weights=values[:, horizon * width : -1],
             certain=values[:, -1],
         )
+
+    def show(self, lengths: Sequence[int]) -> None:
+        """Let the flow see so many tokens of each observation's text."""
+        self.text.host[:, 0] = self.seen.shape[1] + np.array(lengths)
+        self.text.upload()
+
+    def chance_of(self, speech: Speech) -> Tensor | None:
+        """(B, 2) where tokens are drawn."""
+        return self.chance.device if speech is Speech.DRAWN else None
+
+    def draw(self, chances: Sequence[float] | None, temperature: float) -> None:
+        """What the next tokens are drawn by, if they are."""
+        if chances is not None:
+            self.chance.host[:, 0], self.chance.host[:, 1] = chances, temperature
+            self.chance.upload()
 
     def clear(self) -> None:
         """Forgets all that was computed, lest a NaN in a masked row reach later answers."""
@@ -158,13 +179,13 @@ class Workspace:
         if progress is not None:
             self.answer.device[:, -1:] = progress
 
-    def results(self, texts: Sequence[Sequence[int]], with_progress: bool) -> list[Result]:
+    def results(self, texts: Sequence[Text | None], with_progress: bool) -> list[Result]:
         """The answer, after it was downloaded, with the text that was generated."""
         return [
             Result(
                 actions=np.array(row[:-1]).reshape(self.chunk),
                 progress=float(row[-1]) if with_progress else None,
-                text=tuple(text),
+                text=text,
             )
             for row, text in zip(self.answer.host, texts, strict=True)
         ]

@@ -7,7 +7,7 @@ an answer ends with the cue `ASSISTANT: `; for actions alone there is none.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,33 +23,39 @@ from dm0_ros.model.prefix import (
     places_after,
     rope_at,
 )
+from dm0_ros.model.reasoning import CHOICES, Reasoning, Text, Writer, draw_token
 
 
 @torch.no_grad()
 def generate(
-    model: DM0, cache: PrefixCache, limit: int, stop_ids: Collection[int]
-) -> tuple[list[list[int]], PrefixCache]:
-    """The likeliest continuation of each observation, token by token.
+    model: DM0, cache: PrefixCache, reasoning: Reasoning
+) -> tuple[list[Text], PrefixCache]:
+    """A continuation of each observation, token by token.
 
     Args:
         cache: of B observations, encoded with `want_hidden`. It stays as it was.
-        limit: of tokens. stop_ids: any of these ends a text, and is neither part of it nor read.
 
     Returns:
-        Token ids of each observation, and the cache that holds them.
+        The text of each observation, and the cache that holds all of its tokens.
     """
-    texts: list[list[int]] = [[] for _ in range(len(cache))]
-    stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=cache.lengths.device)
-    talking = torch.ones(len(cache), dtype=torch.bool, device=cache.lengths.device)
-    for _ in range(limit):
-        tokens = predict_token(model, cache).argmax(-1)
-        talking &= ~torch.isin(tokens, stops)
-        if not bool(talking.any()):
-            break
-        for text, token, more in zip(texts, tokens.tolist(), talking.tolist(), strict=True):
-            text.extend([token] * more)
-        cache = read_on(model, cache, tokens[:, None], talking.long())
-    return texts, cache
+    writer = Writer(reasoning, len(cache))
+    while writer.goes_on():
+        tokens = choose_token(predict_token(model, cache), *writer.draw())
+        longer = writer.take(tokens.tolist())
+        if any(longer):
+            counts = torch.tensor(longer, dtype=torch.long, device=tokens.device)
+            cache = read_on(model, cache, tokens[:, None], counts)
+    return writer.texts(), cache
+
+
+def choose_token(logits: Tensor, chances: Sequence[float] | None, temperature: float) -> Tensor:
+    """The likeliest tokens (B,) of logits (B, vocabulary); with ``chances`` (B), drawn ones."""
+    if chances is None:
+        return logits.argmax(-1)
+    best, tokens = logits.topk(min(CHOICES, logits.shape[1]))
+    chance = torch.tensor(chances, device=logits.device)
+    places = draw_token(best, chance, torch.full_like(chance, temperature))
+    return tokens.gather(1, places[:, None]).squeeze(1)
 
 
 @torch.no_grad()

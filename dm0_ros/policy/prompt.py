@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from dm0_ros.errors import InstructionError
+from dm0_ros.errors import CheckpointError, InstructionError
 from dm0_ros.policy.tokenizer import Tokenizer
 
 # The opening that DM0 was trained with (dexbotic's "step" conversation), trailing space included.
@@ -14,6 +14,9 @@ OPENING = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions. "
 )
 ROLE = "USER: "
+# Asks for an answer, behind the prompt; the answer ends with the stop token.
+CUE = "ASSISTANT: "
+STOP = "<|im_end|>"
 
 
 def clean_instruction(instruction: str) -> str:
@@ -29,7 +32,7 @@ def clean_instruction(instruction: str) -> str:
 
 
 def prompt_segments(instruction: str) -> tuple[str, str, str]:
-    """The three texts that a prompt is made of. DM0 has no cue for an answer after them."""
+    """The three texts that a prompt is made of. For actions alone no `CUE` comes after them."""
     return OPENING, ROLE, clean_instruction(instruction) + " "
 
 
@@ -51,3 +54,19 @@ def encode_prompt(
     padded = np.full(max_tokens, tokenizer.pad_id, np.int64)
     padded[: len(ids)] = ids
     return padded, np.arange(max_tokens) < len(ids)
+
+
+def encode_cue(tokenizer: Tokenizer) -> np.ndarray:
+    """Token ids (U,) int64 of `CUE`, a segment of its own."""
+    return np.array(tokenizer.encode(CUE), np.int64)
+
+
+def find_stop(tokenizer: Tokenizer) -> int:
+    """The id of `STOP`. Raises `CheckpointError` where the tokenizer lacks it."""
+    found = tokenizer.find(STOP)
+    if found is None:
+        raise CheckpointError(
+            f"the tokenizer has no token {STOP}, which ends a text: a checkpoint that reasons "
+            "needs it as an added token in tokenizer.json"
+        )
+    return found

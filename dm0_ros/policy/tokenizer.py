@@ -2,7 +2,7 @@
 """Text into token ids, with the tokenizer that lies in the checkpoint's own folder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,11 @@ _QWEN_PAD = "<|endoftext|>"
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer reduced to what a prompt needs."""
+    """A tokenizer reduced to what prompts and answers need."""
 
     encode: Callable[[str], list[int]]  # without special tokens around the text
+    decode: Callable[[Sequence[int]], str]  # with every token written out, special ones too
+    find: Callable[[str], int | None]  # the id of a token by its text; None: there is none
     pad_id: int
     size: int  # number of ids, added tokens included
 
@@ -61,6 +63,8 @@ def _load_fast(folder: Path) -> Tokenizer:
         )
     return Tokenizer(
         encode=lambda text: fast.encode(text, add_special_tokens=False).ids,
+        decode=lambda ids: fast.decode(list(ids), skip_special_tokens=False),
+        find=fast.token_to_id,
         pad_id=pad_id,
         size=fast.get_vocab_size(with_added_tokens=True),
     )
@@ -82,6 +86,10 @@ def _load_qwen(folder: Path) -> Tokenizer:
         )
     return Tokenizer(
         encode=lambda text: slow.encode(text, add_special_tokens=False),
+        decode=lambda ids: slow.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        ),
+        find=slow.get_vocab().get,
         pad_id=slow.pad_token_id,
         size=len(slow),
     )
