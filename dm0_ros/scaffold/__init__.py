@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the robot thinks, made visible: drawing now; the reasoning text later."""
+"""What the robot says before it acts: the text, what it means, and how it is drawn."""

@@ -84,7 +84,7 @@ def _check_path(name: str, points: Sequence[Point]) -> None:
         if len(point) != 2:
             raise ScaffoldError(f"path {name}: point {number} has {len(point)} numbers, not x, y")
         for axis, value in zip("xy", point, strict=True):
-            _check_number(f"path {name}: {axis} of point {number}", value, SCALE)
+            _check_number(f"{axis} of point {number} of path {name}", value, SCALE)
 
 
 def _check_actions(actions: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ what `Grammar.write` makes of it. See docs/scaffold.md.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dm0_ros.errors import ScaffoldError
 from dm0_ros.resources import find_resource
@@ -17,7 +18,7 @@ from dm0_ros.scaffold.parser import LONGEST_TEXT, parse
 from dm0_ros.scaffold.subtasks import find_flaw
 from dm0_ros.scaffold.templates import INSTRUCTION, SLOT, Templates
 
-__all__ = ["Grammar", "Rejection", "Scaffold", "load_grammar"]
+__all__ = ["Grammar", "Rejection", "Scaffold", "load_grammar", "read_grammar"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,30 @@ def load_grammar(name: str) -> Grammar:
     """The grammar of config/scaffold/<name>.yaml.
 
     Raises `ResourceError` where there is no such file, and `ScaffoldError` with file, line and key
-    where it is wrong.
+    where it is wrong, or where its texts cannot be read back.
     """
-    path = find_resource("config", f"scaffold/{name}.yaml")
-    return Grammar(name, load_yaml(Templates, path, ScaffoldError))
+    return read_grammar(find_resource("config", f"scaffold/{name}.yaml"))
+
+
+def read_grammar(path: Path) -> Grammar:
+    """The grammar of a templates file of your own; raises `ScaffoldError` as `load_grammar`."""
+    grammar = Grammar(path.stem, load_yaml(Templates, path, ScaffoldError))
+    for sample in _SAMPLES:
+        text = grammar.write(sample, Level)
+        found = grammar.parse(text)
+        if found != sample:
+            reason = found.reason if isinstance(found, Rejection) else "it reads as something else"
+            raise ScaffoldError(
+                f"{path}: what it writes cannot be read back. {text!r}: {reason}; "
+                "make labels and separators differ from what they separate"
+            )
+    return grammar
+
+
+_POINTS = ((0, 1000), (1, 22), (333, 4))
+_SAMPLES = (
+    Scaffold("go on", None, {}, (0,)),
+    Scaffold("go on", (0, 1, 22, 1000), {"main": _POINTS[:1]}, (0, 254, 7)),
+    Scaffold("go on", (1, 1, 1, 1), dict.fromkeys(PATH_NAMES, _POINTS), (25, 4, 100)),
+    Scaffold("go on", (9, 9, 10, 10), {"left": _POINTS, "right": _POINTS[1:]}, (1, 1)),
+)

@@ -191,11 +191,11 @@ def _read_points(line: _Line, name: str) -> tuple[Point, ...]:
     following = tuple(between.paths + line.templates.paths.of(other) for other in PATH_NAMES)
     while True:
         number = len(points) + 1
-        names = tuple(f"path {name}: {axis} of point {number}" for axis in "xy")
+        names = tuple(f"{axis} of point {number} of path {name}" for axis in "xy")
         points.append(line.pattern(line.templates.point, names, line.templates.digits))
         if line.ended or line.text.startswith(following, line.place):
             return tuple(points)
-        line.expect(between.points, f"path {name}: after point {number}")
+        line.expect(between.points, f"after point {number} of path {name}")
 
 
 def _read_actions(line: _Line) -> tuple[int, ...]:

@@ -135,8 +135,11 @@ def _check_labels(templates: Templates) -> None:
                 ("paths", PATH_NAMES[index]),
                 "must be a label of its own, not beginning with a digit",
             )
-    if not templates.none or not templates.between.points or not templates.between.paths:
-        _refuse(("between",), "points, paths and `none` must not be empty")
+    if not templates.between.points or not templates.between.paths:
+        _refuse(("between",), "must not be empty for points and paths")
+    # Boxes and paths have digits, so that a word without any is never one of them.
+    if not templates.none or any(sign.isdigit() for sign in templates.none):
+        _refuse(("none",), "must be a word without digits")
 
 
 def _refuse(key: tuple[str | int, ...], message: str) -> NoReturn:
