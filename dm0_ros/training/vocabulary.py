@@ -2,28 +2,42 @@
 """A small tokenizer for a small network: byte-level BPE trained on the world's own sentences."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from dm0_ros.policy.prompt import OPENING, ROLE
+from dm0_ros.errors import Dm0Error
+from dm0_ros.policy.prompt import CUE, OPENING, ROLE, STOP
+from dm0_ros.scaffold.content import BINS
 
 PAD = "<|endoftext|>"
+SPEECH = (CUE, STOP, *(f"<action_{number}>" for number in range(BINS)))
+"""What answers need beside words. Stop token and actions have the public vocabulary's names."""
 _FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
-def train_tokenizer(sentences: Iterable[str], size: int) -> Tokenizer:
+def train_tokenizer(
+    sentences: Iterable[str], size: int, answers: Iterable[str] | None = None
+) -> Tokenizer:
     """A tokenizer of at most ``size`` ids that can encode any text.
 
     The constant opening of the prompt and its role are one token each: they say nothing that
-    would be worth forty tokens of a small network's time.
+    would be worth forty tokens of a small network's time. With ``answers``, samples of what is
+    answered, it also has `SPEECH`, and every digit is a token of its own, as in Qwen's.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     constants = [OPENING, ROLE]
+    if answers is not None:
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, tokenizer.pre_tokenizer])
+        constants += SPEECH
+        sentences = [*sentences, *_without_speech(answers)]
+        _check_room(size, 256 + 1 + len(constants))
     trainer = trainers.BpeTrainer(
         vocab_size=size - len(constants),
         special_tokens=[PAD],
@@ -31,7 +45,7 @@ def train_tokenizer(sentences: Iterable[str], size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in constants])
+    _add_tokens(tokenizer, constants)
     return tokenizer
 
 
@@ -46,3 +60,34 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
     """The same two files, from the checkpoint folder whose words a training goes on with."""
     for name in _FILES:
         shutil.copyfile(source / name, folder / name)
+
+
+def add_speech(folder: Path, size: int) -> None:
+    """Let the tokenizer in a folder have `SPEECH`, in ids that no token has yet.
+
+    Raises `Dm0Error` where a network of ``size`` ids has no room for them.
+    """
+    path = folder / _FILES[0]
+    tokenizer = Tokenizer.from_file(str(path))
+    missing = [token for token in SPEECH if tokenizer.token_to_id(token) is None]
+    if missing:
+        _check_room(size, tokenizer.get_vocab_size() + len(missing))
+        _add_tokens(tokenizer, missing)
+        tokenizer.save(str(path))
+
+
+def _add_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
+
+
+def _without_speech(answers: Iterable[str]) -> list[str]:
+    """Answers without what will be tokens of their own: merges inside of it would be wasted."""
+    pattern = "|".join(re.escape(token) for token in SPEECH)
+    return [re.sub(pattern, "", answer) for answer in answers]
+
+
+def _check_room(size: int, needed: int) -> None:
+    if needed > size:
+        raise Dm0Error(
+            f"answers need {needed} token ids, the network has {size}; raise llm.vocab_size"
+        )
