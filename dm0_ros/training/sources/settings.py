@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a set of data is to be read: which of its columns and cameras are the robot's, and when."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from dm0_ros.robots.checks import require_known
 from dm0_ros.robots.parsing import load_yaml
 from dm0_ros.robots.spec import Layout
 from dm0_ros.training.sources.sample import SourceError
+
+_OF_RECORDINGS = ("kind", "path", "name", "weight", "skip_broken")
 
 
 class SourceKind(str, Enum):
@@ -63,7 +65,9 @@ class SourceSettings:
         if twice:
             message = f"more than one camera is {', '.join(twice)}; a slot takes one"
             raise SourceError(message, key=("cameras",))
-        if self.robot is not None and self.kind is not SourceKind.RECORDINGS:
+        if self.kind is SourceKind.RECORDINGS:
+            self._check_unused()
+        elif self.robot is not None:
             self._check_robot()
 
     @property
@@ -80,10 +84,21 @@ class SourceSettings:
         """The robot's layout; None where there is no robot."""
         return None if self.robot is None else load_robot(self.robot).layout(self.layout or "")
 
+    def _check_unused(self) -> None:
+        for item in fields(self):
+            if item.name in _OF_RECORDINGS:
+                continue
+            default = {} if item.default is MISSING else item.default
+            if getattr(self, item.name) != default:
+                message = "is said by the recording itself; leave it out"
+                raise SourceError(message, key=(item.name,))
+
     def _check_robot(self) -> None:
         for key in ("layout", "step"):
             if getattr(self, key) is None:
-                raise SourceError(f"is missing, which robot {self.robot} needs; add it", key=(key,))
+                raise SourceError(
+                    f"is missing, which robot {self.robot} needs; add it", key=(key,)
+                )
         robot = load_robot(self.robot)
         layout = robot.layout(self.layout)
         for key, slot in self.cameras.items():

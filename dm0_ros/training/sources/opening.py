@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sources from their settings."""
+
+from dm0_ros.training.sources.dexdata import DexdataReader, TextSource
+from dm0_ros.training.sources.episodes import EpisodeSource
+from dm0_ros.training.sources.lerobot import LeRobotReader
+from dm0_ros.training.sources.recordings import RecordingSource
+from dm0_ros.training.sources.sample import Source, SourceError
+from dm0_ros.training.sources.settings import SourceKind, SourceSettings
+
+_READERS = {SourceKind.LEROBOT: LeRobotReader, SourceKind.DEXDATA: DexdataReader}
+
+
+def open_source(settings: SourceSettings) -> Source:
+    """The source that settings describe. Raises `SourceError` where its folder does not fit."""
+    if not settings.folder.is_dir():
+        raise SourceError(f"there is no folder {settings.folder}; check it", key=("path",))
+    if settings.kind is SourceKind.RECORDINGS:
+        return RecordingSource(settings)
+    layout = settings.find_layout()
+    if layout is not None:
+        return EpisodeSource(_READERS[settings.kind](settings, layout), settings, layout)
+    if settings.kind is SourceKind.LEROBOT:
+        message = "is missing: LeRobot data are of a robot; name it"
+        raise SourceError(message, key=("robot",))
+    return TextSource(settings)
