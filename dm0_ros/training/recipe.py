@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that defines one training run, read from config/training/<name>.yaml."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dm0_ros.errors import Dm0Error
@@ -11,10 +11,15 @@ from dm0_ros.navigation.pursuit import PursuitSettings
 from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.resources import find_config
+from dm0_ros.robots.marks import Section
 from dm0_ros.robots.parsing import build, read_yaml
+from dm0_ros.scaffold.levels import Level
 from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.training.place import PlaceSettings
 from dm0_ros.training.reach import ReachSettings, Region
+
+NOTHING = "none"
+"""In the place of a level: no text, and not even the cue for it."""
 
 
 class RecipeError(Dm0Error):
@@ -71,7 +76,10 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """AdamW with warm-up and a cosine, and a running mean of the weights."""
+    """AdamW with warm-up and a cosine, and a running mean of the weights.
+
+    A recipe may name a `stage`, a file in config/training/stages/, and say only what differs.
+    """
 
     steps: int
     batch: int  # frames
@@ -79,12 +87,43 @@ class OptimiserSettings:
     outline_rows: tuple[int, ...]  # of the chunk, that the prefix alone learns to foretell
     outline_weight: float
     learning_rate: float
-    warm_up: float
-    final_rate: float
+    warm_up: float  # share of the steps
+    final_rate: float  # of the learning rate, at the end of the cosine
     weight_decay: float
-    clip: float
-    average: float
-    save_every: int
+    clip: float  # norm of the gradient
+    average: float  # decay of the weights' running mean, which is what is saved; 0: no mean
+    save_every: int  # steps
+    scaled_rates: bool = True  # whether rates fall with fan-in, see training/calibration.py
+    epsilon: float = 1e-8  # of AdamW
+    recompute: bool = False  # layers in the backward pass, for want of memory
+
+
+@dataclass(frozen=True)
+class HybridSettings:
+    """How text and actions are learnt together. Raises `RecipeError` where values contradict."""
+
+    decouple: bool = True  # the expert's gradient stays out of language model and vision tower
+    text_weight: float = 1.0
+    progress_weight: float = 1.0
+    # How often, relative to each other, the expert sees the text up to a level; `NOTHING` is
+    # neither it nor the cue. Empty: always all of it.
+    shown: dict[str, float] = field(default_factory=dict)
+    stale: float = 0.0  # share of samples in which it sees an older text, and none is learnt
+    stale_frames: int = 1  # that this text is older by, at most
+
+    def __post_init__(self) -> None:
+        known = [NOTHING, *(level.value for level in Level)]
+        for name, weight in self.shown.items():
+            if name not in known:
+                raise RecipeError(f"is no level; write {', '.join(known)}", key=("shown", name))
+            if weight < 0:
+                raise RecipeError(f"is {weight}; it cannot be negative", key=("shown", name))
+        if self.shown and not sum(self.shown.values()):
+            raise RecipeError("has no weight above zero", key=("shown",))
+        if not 0 <= self.stale <= 1:
+            raise RecipeError(f"is {self.stale}; it is a share, 0 to 1", key=("stale",))
+        if self.stale_frames < 1:
+            raise RecipeError(f"is {self.stale_frames}; at least 1", key=("stale_frames",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +145,19 @@ class Recipe:
     executed_rows: int | None = None  # that a plan is followed for before the next one, at least
     initial: str | None = None  # checkpoint whose weights and tokenizer training starts from
     scaffold: ScaffoldSettings | None = None  # what the checkpoint says before it acts
+    hybrid: HybridSettings | None = None  # how text is learnt beside actions
+
+    def __post_init__(self) -> None:
+        levels = self.scaffold.levels if self.scaffold else ()
+        for name in self.hybrid.shown if self.hybrid else ():
+            if name not in (NOTHING, *levels):
+                message = "is no level of 'scaffold'; leave it out"
+                raise RecipeError(message, key=("hybrid", "shown", name))
+
+    @property
+    def teaching(self) -> HybridSettings | None:
+        """How text is learnt; None where it is not. Scaffolds are, whether that is said or not."""
+        return self.hybrid or (HybridSettings() if self.scaffold else None)
 
 
 @dataclass(frozen=True)
@@ -149,6 +201,11 @@ class DrivingRecipe(Recipe):
     data: DriveData
     pursuit: PursuitSettings
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scaffold:
+            raise RecipeError("drives have no truth to learn it from", key=("scaffold",))
+
 
 def load_recipe(name_or_path: str | Path) -> ArmRecipe | DrivingRecipe:
     """The recipe ``config/training/<name>.yaml``, or the YAML file at that path.
@@ -157,4 +214,16 @@ def load_recipe(name_or_path: str | Path) -> ArmRecipe | DrivingRecipe:
     the key where something is wrong.
     """
     content = read_yaml(find_config(name_or_path, "training"), RecipeError)
+    _insert_stage(content)
     return build(DrivingRecipe if "pursuit" in content else ArmRecipe, content, RecipeError)
+
+
+def _insert_stage(content: Section) -> None:
+    """Put what a named stage says below what the optimiser's section says itself."""
+    own = content.get("optimiser")
+    if not isinstance(own, Section) or "stage" not in own:
+        return
+    stage = read_yaml(find_config(f"stages/{own.pop('stage')}", "training"), RecipeError)
+    for key, value in stage.items():
+        if key not in own:
+            own[key], own.lines[key] = value, own.lines["stage"]
