@@ -64,11 +64,10 @@ def decode_rows(
     rows = _check_rows(action_rows, horizon)
     if start.ndim != 1 or np.any(np.isinf(start)):
         raise ScaffoldError(f"start must be (D,), finite or NaN; found shape {start.shape}")
-    if len(actions) != len(rows) * len(start):
-        raise ScaffoldError(
-            f"there are {len(actions)} actions; {len(rows)} rows of {len(start)} columns "
-            f"are {len(rows) * len(start)}"
-        )
+    count = len(rows) * len(start)
+    if len(actions) != count:
+        shape = f"{len(rows)} rows of {len(start)} columns"
+        raise ScaffoldError(f"there are {len(actions)} actions; {shape} are {count}")
     told = from_bins(np.asarray(actions)).reshape(len(rows), len(start))
     plan = np.empty((horizon, len(start)))
     for column, begin in enumerate(start):
