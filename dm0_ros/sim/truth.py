@@ -63,7 +63,7 @@ class Truth:
         return self._bound(BIN_PARTS)
 
     def visible_shares(self, names: Sequence[str]) -> np.ndarray:
-        """Which share of each object's part in the picture nothing hides (N,); NaN: out of view."""
+        """Shares (N,) of objects' parts in the picture that nothing hides; NaN: out of view."""
         seen, shares = self._simulator.segment(self.slot), []
         for name in names:
             geom = self._simulator.model.geom(name).id

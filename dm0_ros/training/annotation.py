@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a perfect scaffold says of a recorded moment, for every object that could be named."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import numpy as np
 
+from dm0_ros.errors import ScaffoldError
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.description import find_root, load_urdf
 from dm0_ros.robots.kinematics import Chain
 from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.scaffold.content import Scaffold
+from dm0_ros.scaffold.places import box_to_places, clip_to_picture, path_to_places
 from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.truth import Truth
 from dm0_ros.sim.world import PHASES, Phase, load_world
 from dm0_ros.training.expert import Expert, Scene
-from dm0_ros.training.recipe import Recipe, RecipeError
+from dm0_ros.training.recipe import ArmRecipe, RecipeError
 
 PHASE_ORDER = tuple(Phase)
 """What the numbers of recorded phases stand for."""
@@ -49,6 +55,44 @@ class Annotator:
         return annotations
 
 
+class Composer:
+    """Makes scaffolds of annotations. Raises `RecipeError` as `check_scaffold` does."""
+
+    def __init__(self, recipe: ArmRecipe) -> None:
+        if recipe.scaffold is None:
+            raise RecipeError(f"{recipe.name}: says nothing of scaffolds; add 'scaffold'")
+        check_scaffold(recipe)
+        world, robot = load_world(recipe.world), load_robot(recipe.robot)
+        self._names, self._task = world.object_names, world.task(recipe.task)
+        camera = robot.simulation.cameras[recipe.scaffold.view]
+        self._size = (camera.width, camera.height)
+        ends = [end.name for end in robot.end_effectors]
+        self._ends = ends if len(ends) > 1 else ["main"]
+
+    def compose(
+        self, moment: Mapping[str, np.ndarray], index: int, actions: Sequence[int] = ()
+    ) -> Scaffold:
+        """The scaffold of a ``moment``, as `Annotator.annotate` has it, for one of the objects.
+
+        What lies beside the picture is moved to its edge; no box is one out of view, no path one
+        that goes behind the camera. ``actions`` are bins.
+        """
+        phase, box = PHASE_ORDER[moment["phases"][index]], moment["boxes"][index]
+        paths = {}
+        if "paths" in moment:
+            paths = dict(zip(self._ends, moment["paths"][index], strict=True))
+        return Scaffold(
+            self._task.subtask(phase, self._names[index]),
+            None if np.isnan(box).any() else box_to_places(box, *self._size),
+            {
+                name: path_to_places(clip_to_picture(path, *self._size), *self._size)
+                for name, path in paths.items()
+                if not np.isnan(path).any()
+            },
+            tuple(actions),
+        )
+
+
 def list_annotations(
     settings: ScaffoldSettings, objects: int, ends: int
 ) -> dict[str, tuple[tuple[int, ...], type]]:
@@ -63,8 +107,15 @@ def list_annotations(
     return annotations
 
 
-def check_scaffold(recipe: Recipe) -> None:
-    """Raises `RecipeError` where the recipe's robot, world or network lacks what it asks for."""
+def load_annotations(recipe: ArmRecipe, folder: Path) -> dict[str, np.ndarray]:
+    """What `Annotator.annotate` said of a recording's F frames: arrays (F, ...) by name."""
+    names = list_annotations(recipe.scaffold, 0, 0) if recipe.scaffold else ()
+    return {name: np.load(folder / f"{name}.npy") for name in names}
+
+
+def check_scaffold(recipe: ArmRecipe) -> None:
+    """Raises `RecipeError` where the recipe's robot or network lacks what its scaffold asks for,
+    and `RobotError` where its task has no words for a phase."""
     if recipe.scaffold is None:
         return
     view, robot = recipe.scaffold.view, load_robot(recipe.robot)
@@ -72,7 +123,10 @@ def check_scaffold(recipe: Recipe) -> None:
     if view not in possible:
         message = f"'{view}' is no fixed camera that the network sees; choose one of "
         raise RecipeError(message + (", ".join(possible) or "none"), key=("scaffold", "view"))
-    recipe.scaffold.require_rows(recipe.network.chunk_size)
+    try:
+        recipe.scaffold.require_rows(recipe.network.chunk_size)
+    except ScaffoldError as flaw:
+        raise RecipeError(flaw.args[0], key=("scaffold", *flaw.key)) from flaw
     task = load_world(recipe.world).task(recipe.task)
     for phase in PHASES[task.kind]:
         task.subtask(phase, "object")
