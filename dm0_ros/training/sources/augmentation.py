@@ -169,7 +169,6 @@ def _saturate(picture: np.ndarray, more: float) -> np.ndarray:
 
 def _turn_hue(picture: np.ndarray, turns: float) -> np.ndarray:
     colours = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV_FULL)
-    colours[..., 0] += np.uint8(
-        round(turns * 256) % 256
-    )  # a whole turn is 256: it wraps by itself
+    # a whole turn is 256, where 8 bits wrap by themselves
+    colours[..., 0] += np.uint8(round(turns * 256) % 256)
     return cv2.cvtColor(colours, cv2.COLOR_HSV2RGB_FULL)

@@ -43,9 +43,8 @@ def gather_stats(
     if not samples:
         raise SourceError(f"{source.name}: has no episode that statistics could be made of")
     if histograms is None:
-        return compute_stats(
-            *(np.concatenate(part) for part in zip(*gathered, strict=True)), width
-        )
+        actions, states = (np.concatenate(part) for part in zip(*gathered, strict=True))
+        return compute_stats(actions, states, width)
     action, state = (_summarise(histogram, width) for histogram in histograms)
     return NormStats(action, state)
 

@@ -6,7 +6,7 @@ that a sample has not is left out of the order.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,6 @@ from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import load_yaml
 
 INSTRUCTION = "instruction"
-_SPACES = " "
 
 
 class WordingError(Dm0Error):
@@ -40,8 +39,8 @@ class Wordings:
         if not self.orders:
             raise WordingError("is empty; list at least one", key=("orders",))
         for name, phrases in self.parts.items():
-            if not phrases or len(set(map(_fields, phrases))) != 1 and not _optional(phrases):
-                message = "its phrases must all need the same fields, or be empty"
+            if not phrases or len({_fields(phrase) for phrase in phrases if phrase}) > 1:
+                message = "must list phrases that need the same fields, or are empty"
                 raise WordingError(message, key=("parts", name))
         for index, order in enumerate(self.orders):
             unknown = [part for part in order if part not in self.parts]
@@ -52,7 +51,7 @@ class Wordings:
                 message = "has no part with {instruction}; add one"
                 raise WordingError(message, key=("orders", index))
 
-    def count(self, fields: Sequence[str]) -> int:
+    def count(self, fields: Collection[str]) -> int:
         """Number of wordings where these fields are known; two may read the same."""
         return sum(
             math.prod(len(self.parts[part]) for part in order) for order in self._orders(fields)
@@ -60,9 +59,9 @@ class Wordings:
 
     def choose(self, fields: Mapping[str, str], generator: np.random.Generator) -> str:
         """A request with the ``fields`` that are known, ``instruction`` among them."""
+        orders = self._orders(fields)
         if generator.random() < self.plain:
             return fields[INSTRUCTION]
-        orders = self._orders(fields)
         order = orders[generator.integers(len(orders))]
         phrases = [self.parts[part][generator.integers(len(self.parts[part]))] for part in order]
         return _join(phrases, fields)
@@ -73,7 +72,7 @@ class Wordings:
             for phrases in product(*(self.parts[part] for part in order)):
                 yield _join(phrases, fields)
 
-    def _orders(self, fields: Sequence[str] | Mapping[str, str]) -> list[tuple[str, ...]]:
+    def _orders(self, fields: Collection[str]) -> list[tuple[str, ...]]:
         """Orders without the parts that cannot be said, each once."""
         if INSTRUCTION not in fields:
             raise WordingError("a request needs an instruction; give it")
@@ -97,15 +96,13 @@ def load_wordings(name_or_path: str | Path) -> Wordings:
 
 
 def _fields(phrase: str) -> frozenset[str]:
-    return frozenset(name for _, name, _, _ in Formatter().parse(phrase) if name)
+    try:
+        return frozenset(name for _, name, _, _ in Formatter().parse(phrase) if name is not None)
+    except ValueError as cause:
+        raise WordingError(f"'{phrase}' has a brace without its other ({cause})") from cause
 
 
-def _optional(phrases: Sequence[str]) -> bool:
-    """Whether all phrases that say anything need the same fields."""
-    return len({_fields(phrase) for phrase in phrases if phrase}) == 1
-
-
-def _join(phrases: Sequence[str], fields: Mapping[str, str]) -> str:
+def _join(phrases: list[str], fields: Mapping[str, str]) -> str:
     # a phrase brings its own full stop
     values = fields | {INSTRUCTION: fields[INSTRUCTION].strip().rstrip(".")}
-    return _SPACES.join(phrase.format(**values) for phrase in phrases if phrase)
+    return " ".join(phrase.format(**values) for phrase in phrases if phrase)
