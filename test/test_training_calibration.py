@@ -12,6 +12,7 @@ from model_samples import SMALL, observation
 from dm0_ros.errors import Dm0Error
 from dm0_ros.model import DM0
 from dm0_ros.training.calibration import adopt_weights, centre_picture_tokens, parameter_groups
+from dm0_ros.training.recipe import load_recipe
 from dm0_ros.training.run import halve
 
 
@@ -44,7 +45,8 @@ def test_what_differs_stands_out_after_centring():
 
 def test_every_parameter_is_in_one_group_and_wide_ones_move_slowly():
     model = DM0(SMALL)
-    groups = parameter_groups(model, rate=1.0, weight_decay=0.1)
+    settings = replace(load_recipe("nano-franka").optimiser, learning_rate=1.0)
+    groups = parameter_groups(model, settings)
     grouped = [parameter for group in groups for parameter in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in model.parameters()}
     assert len(grouped) == len(list(model.parameters()))
@@ -54,6 +56,13 @@ def test_every_parameter_is_in_one_group_and_wide_ones_move_slowly():
     assert rates[id(wide)] == pytest.approx(96 / wide[0].numel())
     assert rates[id(bias)] == 1.0
     assert rates[id(model.model.llm.embed_tokens.weight)] == 1.0
+
+
+def test_one_rate_for_all_weights_where_they_are_not_scaled():
+    settings = replace(load_recipe("nano-franka").optimiser, scaled_rates=False)
+    (group,) = parameter_groups(DM0(SMALL), settings)
+    assert (group["lr"], group["share"], group["eps"]) == (settings.learning_rate, 1.0, 1e-8)
+    assert group["weight_decay"] == settings.weight_decay
 
 
 def test_weights_are_taken_over_but_for_the_columns_of_another_robot(tmp_path):

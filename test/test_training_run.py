@@ -37,7 +37,7 @@ def run_folder(tmp_path_factory):
 
 def test_the_loss_falls(run_folder):
     with open(run_folder / "loss.csv", encoding="utf-8") as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+        losses = [float(row["flow"]) for row in csv.DictReader(file)]
     assert len(losses) == STEPS
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert (run_folder / "loss.png").stat().st_size > 0

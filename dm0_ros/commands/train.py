@@ -28,7 +28,7 @@ def train(
 ) -> None:
     """Record episodes of the scripted expert, train a DM0 on them, write a checkpoint.
 
-    Interrupted, the same command goes on where it stopped.
+    Interrupted, the same command goes on where it stopped. torchrun starts it on several GPUs.
     """
     # Threads that wait must not spin: recording and training share few cores with other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -54,13 +54,14 @@ def train(
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
     )
-    with Progress(*columns) as display:
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    with Progress(*columns, disable=not speaks) as display:
         stages = {}
 
         def report(progress) -> None:
             if progress.stage not in stages:
                 stages[progress.stage] = display.add_task(progress.stage, loss="")
-            loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+            loss = "  ".join(f"{name} {loss:.4f}" for name, loss in progress.losses.items())
             display.update(
                 stages[progress.stage],
                 completed=progress.done,
@@ -69,4 +70,5 @@ def train(
             )
 
         checkpoint = run(chosen, seed, folder, workers or os.cpu_count() or 1, device, report)
-    typer.echo(f"checkpoint: {checkpoint}\nloss curve: {folder / 'loss.png'}")
+    if speaks:
+        typer.echo(f"checkpoint: {checkpoint}\nloss curve: {folder / 'loss.png'}")

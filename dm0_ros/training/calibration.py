@@ -6,6 +6,7 @@ Pictures of one scene differ in a few pixels. Untreated, what they have in commo
 all of every picture token, grows further with every step, and hides the difference.
 """
 
+import math
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.model import DM0
+from dm0_ros.training.recipe import OptimiserSettings
 
 _REFERENCE_FAN_IN = 96
 # The layers whose width is the number of columns, which another robot may have more or fewer of.
@@ -69,18 +71,25 @@ def adopt_weights(model: DM0, checkpoint: Path) -> None:
         wanted[name].copy_(values[name])
 
 
-def parameter_groups(model: nn.Module, rate: float, weight_decay: float) -> list[dict]:
-    """Optimiser groups whose learning rate falls with the fan-in of their matrices.
+def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict]:
+    """AdamW's groups. Scaled rates fall with the fan-in of matrices.
 
     Adam moves every weight alike, so a unit's output moves by rate times fan-in; dividing by the
     fan-in keeps wide layers from running away (maximal update parametrisation, Yang 2022).
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        fan_in = parameter[0].numel() if parameter.ndim > 1 and "embed" not in name else 0
+        matrix = parameter.ndim > 1 and "embed" not in name and settings.scaled_rates
+        fan_in = math.prod(parameter.shape[1:]) if matrix else 0
         share = min(1.0, _REFERENCE_FAN_IN / fan_in) if fan_in else 1.0
         groups.setdefault(share, []).append(parameter)
     return [
-        {"params": parameters, "lr": rate * share, "share": share, "weight_decay": weight_decay}
+        {
+            "params": parameters,
+            "lr": settings.learning_rate * share,
+            "share": share,
+            "weight_decay": settings.weight_decay,
+            "eps": settings.epsilon,
+        }
         for share, parameters in groups.items()
     ]

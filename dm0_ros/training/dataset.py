@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded frames as batches for the network, whatever robot they are of."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from dm0_ros.robots import load_robot
 from dm0_ros.training.recipe import Recipe, RecipeError
 
 _HELD_OUT = 0.02  # share of the frames, the last ones, that training never sees
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class Recording:
     objects: Sequence[str]
     wordings: Sequence[str]  # sentences with {object} in them
     together: int = 1  # frames in a row that look alike: they are held out together
+    # What `Annotator` says of the frames: (F, O, ...) by name; empty where nothing was asked.
+    annotations: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Batch:
     token_ids: torch.Tensor  # (B, T); a frame's samples follow each other
     token_mask: torch.Tensor  # (B, T) bool
     actions: torch.Tensor  # (B, H, D) normalised
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class Dataset:
@@ -84,41 +91,63 @@ class Dataset:
         return compute_stats(differences, states, self.recipe.network.action_dim)
 
     def draw(
-        self, random: np.random.Generator, size: int, tokenizer: Tokenizer, stats: NormStats
+        self,
+        random: np.random.Generator,
+        size: int,
+        tokenizer: Tokenizer,
+        stats: NormStats,
+        share: slice = _ALL,
     ) -> Batch:
-        """Samples of ``size`` random training frames, each sentence in a random wording."""
+        """Samples of ``size`` random training frames, each sentence in a random wording.
+
+        ``share`` of the frames only: what is drawn does not depend on it.
+        """
         frames = np.sort(random.integers(self.train_size, size=size))
-        return self._batch(frames, random, tokenizer, stats)
+        return self._batch(frames, random, tokenizer, stats, share)
 
     def held_out(self, count: int, tokenizer: Tokenizer, stats: NormStats) -> Batch:
         """Samples of the same ``count`` unseen frames at every call."""
         frames = np.linspace(self.train_size, self.size - 1, count).astype(int)
-        return self._batch(frames, np.random.default_rng(0), tokenizer, stats)
+        return self._batch(frames, np.random.default_rng(0), tokenizer, stats, _ALL)
 
-    def _batch(self, frames, random, tokenizer: Tokenizer, stats: NormStats) -> Batch:
-        recipe, recording = self.recipe, self.recording
-        wordings = random.choice(recording.wordings, (len(frames), len(recording.objects)))
+    def _batch(
+        self, frames, random, tokenizer: Tokenizer, stats: NormStats, share: slice
+    ) -> Batch:
+        sentences = self._ask(len(frames), random)[share]
         prompts = [
-            encode_prompt(tokenizer, str(wording).format(object=name), recipe.max_text_tokens)
-            for row in wordings
-            for wording, name in zip(row, recording.objects, strict=True)
+            encode_prompt(tokenizer, sentence, self.recipe.max_text_tokens)
+            for row in sentences
+            for sentence in row
         ]
         ids, masks = (np.stack(part) for part in zip(*prompts, strict=True))
-        pictures = torch.from_numpy(recording.pictures[frames]).permute(0, 1, 4, 2, 3)
-        actions = encode_actions(
-            recording.rows[frames],
-            recording.states[frames][:, None],
-            self.layout,
-            stats,
-            recipe.normalisation,
-        )
+        images, seen = self._show(frames[share])
         return Batch(
-            images=pictures.float().div_(127.5).sub_(1.0),
-            image_masks=self._seen.expand(pictures.shape[:2]),
+            images=images,
+            image_masks=seen,
             token_ids=torch.from_numpy(ids),
             token_mask=torch.from_numpy(masks),
-            actions=torch.from_numpy(actions).flatten(0, 1),
+            actions=torch.from_numpy(self._encode(frames[share], stats)).flatten(0, 1),
         )
+
+    def _ask(self, count: int, random: np.random.Generator) -> list[list[str]]:
+        """Sentences about all objects for each of ``count`` frames."""
+        names = self.recording.objects
+        wordings = random.choice(self.recording.wordings, (count, len(names)))
+        return [
+            [str(wording).format(object=name) for wording, name in zip(row, names, strict=True)]
+            for row in wordings
+        ]
+
+    def _show(self, frames: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures of frames, and which of them the network sees."""
+        pictures = torch.from_numpy(self.recording.pictures[frames]).permute(0, 1, 4, 2, 3)
+        return pictures.float().div_(127.5).sub_(1.0), self._seen.expand(pictures.shape[:2])
+
+    def _encode(self, frames: np.ndarray, stats: NormStats) -> np.ndarray:
+        """Normalised plans (F, O, H, D) of frames."""
+        states = self.recording.states[frames][:, None]
+        rows = self.recording.rows[frames]
+        return encode_actions(rows, states, self.layout, stats, self.recipe.normalisation)
 
 
 def to_pixels(picture: np.ndarray) -> np.ndarray:

@@ -96,6 +96,17 @@ class Processes:
             return state
         return _map(state, _part, like)
 
+    def load_optimiser(self, optimiser: torch.optim.Optimizer, state: dict) -> None:
+        """Give an optimiser that has made no step yet a whole state, as `gather` returns it."""
+        if self.mesh is not None:
+            weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+            own = {
+                number: {key: _alike(part, weights[number]) for key, part in parts.items()}
+                for number, parts in state["state"].items()
+            }
+            state = state | {"state": own}
+        optimiser.load_state_dict(state)
+
 
 @contextmanager
 def join_processes(device: str) -> Iterator[Processes]:
@@ -130,6 +141,11 @@ def _part(whole: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return whole
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+
+
+def _alike(whole: Tensor, weight: Tensor) -> Tensor:
+    """Moments are split as their weight is; the count of steps is not."""
+    return _part(whole, weight) if whole.shape == weight.shape else whole
 
 
 def _map(state: Any, change: Any, *others: Any) -> Any:

@@ -19,7 +19,12 @@ from dm0_ros.policy.pictures import prepare_picture
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
-from dm0_ros.training.annotation import Annotator, check_scaffold, list_annotations
+from dm0_ros.training.annotation import (
+    Annotator,
+    check_scaffold,
+    list_annotations,
+    load_annotations,
+)
 from dm0_ros.training.dataset import Recording, to_pixels
 from dm0_ros.training.expert import Expert, Scene
 from dm0_ros.training.recipe import ArmRecipe
@@ -139,6 +144,7 @@ def load_episodes(recipe: ArmRecipe, folder: Path) -> Recording:
         world.object_names,
         world.task(recipe.task).instructions.training,
         together=recipe.data.frames,
+        annotations=load_annotations(recipe, folder),
     )
 
 

@@ -2,9 +2,8 @@
 """One training run from recipe to checkpoint: record, tokenise, train, write."""
 
 import copy
-import csv
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -15,22 +14,31 @@ from dm0_ros.policy.normalisation import NormStats, save_stats
 from dm0_ros.policy.registry import find_checkpoint
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
+from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.training.dataset import Dataset, Recording
 from dm0_ros.training.driving import load_drives, record_drives
+from dm0_ros.training.hybrid_data import HybridDataset
+from dm0_ros.training.logs import LossLog, write_losses
+from dm0_ros.training.processes import Processes, join_processes
 from dm0_ros.training.recipe import ArmRecipe, DrivingRecipe, Recipe
 from dm0_ros.training.recording import load_episodes, record_episodes
 from dm0_ros.training.trainer import Trainer
-from dm0_ros.training.vocabulary import copy_tokenizer, save_tokenizer, train_tokenizer
+from dm0_ros.training.vocabulary import (
+    add_speech,
+    copy_tokenizer,
+    save_tokenizer,
+    train_tokenizer,
+)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a person is told about: what is under way, how far, and the latest loss."""
+    """Where a person is told about: what is under way, how far, and the latest losses."""
 
     stage: str
     done: int
     total: int
-    loss: float | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,25 +84,70 @@ def train(
 
     Returns the folder of the finished checkpoint.
     """
+    with join_processes(device) as processes:
+        return _train(recipe, seed, folder, workers, device, report, processes)
+
+
+def _train(
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    workers: int,
+    device: str,
+    report: Callable[[Progress], None],
+    processes: Processes,
+) -> Path:
+    """Every process comes here; the one that leads writes what the others read."""
     source, data = _SOURCES[type(recipe)], folder / "data"
-    source.record(recipe, seed, data, workers, lambda n, of: report(Progress("record", n, of)))
-    dataset = Dataset(recipe, source.load(recipe, data))
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir(parents=True, exist_ok=True)
-    initial = find_checkpoint(recipe.initial).folder if recipe.initial else None
-    if initial:
-        copy_tokenizer(initial, checkpoint)
-    else:
-        vocabulary = train_tokenizer(dataset.sentences(), recipe.network.llm.vocab_size)
-        save_tokenizer(vocabulary, checkpoint)
+    if processes.leads:
+        source.record(recipe, seed, data, workers, lambda n, of: report(Progress("record", n, of)))
+    processes.wait()
+    kind = HybridDataset if recipe.teaching else Dataset
+    dataset = kind(recipe, source.load(recipe, data))
     stats = dataset.stats()
+    checkpoint = folder / "checkpoint"
+    initial = find_checkpoint(recipe.initial).folder if recipe.initial else None
+    if processes.leads:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        _write_tokenizer(recipe, dataset, stats, initial, checkpoint)
+    processes.wait()
     tokenizer = load_tokenizer(checkpoint)
-    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device, initial)
-    steps = recipe.optimiser.steps
-    network = trainer.run(lambda n, loss: report(Progress("train", n, steps, loss)))
-    _write_losses(trainer.losses, folder)
-    _write_checkpoint(recipe, network, stats, checkpoint)
+    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, device, initial, processes)
+    network = _learn(trainer, folder, report)
+    if processes.leads:
+        write_losses(trainer.losses, folder)
+        _write_checkpoint(recipe, network, stats, checkpoint)
+    processes.wait()
     return checkpoint
+
+
+def _learn(trainer: Trainer, folder: Path, report: Callable[[Progress], None]) -> DM0:
+    steps = trainer.settings.steps
+    if not trainer.processes.leads:
+        return trainer.run(lambda step, losses: None)
+    log = LossLog(folder / "tensorboard", trainer.step)
+
+    def tell(step: int, losses: Mapping[str, float]) -> None:
+        log.note(step, losses)
+        report(Progress("train", step, steps, losses))
+
+    try:
+        return trainer.run(tell)
+    finally:
+        log.close()
+
+
+def _write_tokenizer(
+    recipe: Recipe, dataset: Dataset, stats: NormStats, initial: Path | None, folder: Path
+) -> None:
+    size = recipe.network.llm.vocab_size
+    if initial:
+        copy_tokenizer(initial, folder)
+        if recipe.scaffold:
+            add_speech(folder, size)
+        return
+    answers = dataset.answers(stats) if recipe.scaffold else None
+    save_tokenizer(train_tokenizer(dataset.sentences(), size, answers), folder)
 
 
 def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
@@ -116,8 +169,16 @@ def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Pa
     }
     if recipe.executed_rows:
         settings["executed_rows"] = recipe.executed_rows
+    if recipe.scaffold:
+        settings["scaffold"] = _plain(recipe.scaffold)
     text = "# How to feed this checkpoint. Units: s.\n" + yaml.safe_dump(settings, sort_keys=False)
     (folder / "policy.yaml").write_text(text, encoding="utf-8")
+
+
+def _plain(scaffold: ScaffoldSettings) -> dict:
+    """As YAML has it."""
+    parts = asdict(scaffold) | {"levels": [level.value for level in scaffold.levels]}
+    return {key: list(part) if isinstance(part, tuple) else part for key, part in parts.items()}
 
 
 def halve(network: DM0) -> DM0:
@@ -130,17 +191,3 @@ def halve(network: DM0) -> DM0:
         if not FLOAT32.fullmatch(name):
             parameter.data = parameter.data.bfloat16()
     return copied
-
-
-def _write_losses(losses: list[float], folder: Path) -> None:
-    """Loss of every step as CSV, and its curve as a picture."""
-    from matplotlib.figure import Figure  # takes a second to import
-
-    with open(folder / "loss.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("step", "loss"), *enumerate(losses, start=1)])
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.semilogy(range(1, len(losses) + 1), losses, linewidth=0.5, alpha=0.6)
-    axes.set(xlabel="step", ylabel="flow-matching loss", title=folder.name)
-    axes.grid(True, which="both", alpha=0.3)
-    figure.savefig(folder / "loss.png", dpi=120)

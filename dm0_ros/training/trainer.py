@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dm0_ros.model import DM0, PrefixCache
+from dm0_ros.model import DM0
+from dm0_ros.model.recompute import recompute_layers
 from dm0_ros.policy.normalisation import NormStats
 from dm0_ros.policy.tokenizer import Tokenizer
 from dm0_ros.training.calibration import adopt_weights, centre_picture_tokens, parameter_groups
-from dm0_ros.training.dataset import Batch, Dataset
+from dm0_ros.training.dataset import Dataset
+from dm0_ros.training.objective import make_objective
+from dm0_ros.training.processes import Processes, own_part
 from dm0_ros.training.recipe import OptimiserSettings, Recipe
 
 # Time of a training sample, as DM0 draws it: 0.999 Beta(1.5, 1) + 0.001.
@@ -26,6 +29,7 @@ class Trainer:
     """Trains one network. Calling `run` again after an interruption goes on where it stopped.
 
     ``initial`` is a checkpoint folder whose weights training starts from, instead of from noise.
+    All ``processes`` of a run make the same calls.
     """
 
     def __init__(
@@ -38,125 +42,140 @@ class Trainer:
         seed: int,
         device: str = "cpu",
         initial: Path | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.recipe, self.settings = recipe, recipe.optimiser
         self.dataset, self.tokenizer, self.stats = dataset, tokenizer, stats
         self.folder, self.seed, self.device = folder, seed, torch.device(device)
+        self.processes = processes or Processes()
+        self._share = self.processes.share(self.settings.batch)
         torch.manual_seed(seed)
-        self.model = DM0(recipe.network.config()).to(self.device)
-        if initial:
-            adopt_weights(self.model, initial)
-        else:
-            start = self.dataset.held_out(_START_FRAMES, tokenizer, stats)
-            centre_picture_tokens(self.model, start.images[start.image_masks].to(self.device))
-        rows, hidden = self.settings.outline_rows, recipe.network.llm.hidden_size
-        self.outline = torch.nn.Linear(hidden, len(rows) * recipe.network.action_dim)
-        self.outline.to(self.device)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.model = self._start_model(initial)
+        self.average = self.model
+        if self.settings.average:
+            self.average = copy.deepcopy(self.model).requires_grad_(False)
+            self.processes.split(self.average)
+        self.objective = make_objective(self.model, recipe).to(self.device)
+        self.processes.split(self.objective)
         self.optimiser = torch.optim.AdamW(
-            parameter_groups(
-                torch.nn.ModuleList([self.model, self.outline]),
-                self.settings.learning_rate,
-                self.settings.weight_decay,
-            ),
-            betas=(0.9, 0.95),
+            parameter_groups(self.objective, self.settings), betas=(0.9, 0.95)
         )
         self._half = has_fast_bfloat16(self.device)
         self.step = 0
-        self.losses: list[float] = []
+        self.losses: dict[str, list[float]] = {}
         self._resume()
+
+    def _start_model(self, initial: Path | None) -> DM0:
+        model = DM0(self.recipe.network.config()).to(self.device)
+        if initial:
+            adopt_weights(model, initial)
+        else:
+            start = self.dataset.held_out(_START_FRAMES, self.tokenizer, self.stats)
+            centre_picture_tokens(model, start.images[start.image_masks].to(self.device))
+        if self.settings.recompute:
+            recompute_layers(model)
+        return model
 
     @property
     def _state_file(self) -> Path:
         return self.folder / "state.pt"
 
-    def run(self, report: Callable[[int, float], None]) -> DM0:
-        """Train to the recipe's last step; ``report`` gets every step and its loss.
+    def run(self, report: Callable[[int, dict[str, float]], None]) -> DM0:
+        """Train to the recipe's last step; ``report`` gets every step and its losses by name.
 
         Returns the network with the mean weights.
         """
         while self.step < self.settings.steps:
-            loss = self._train_one_step()
-            self.losses.append(loss)
+            losses = self._train_one_step()
+            for name, loss in losses.items():
+                self.losses.setdefault(name, []).append(loss)
             self.step += 1
             if self.step % self.settings.save_every == 0 or self.step == self.settings.steps:
                 self._save()
-            report(self.step, loss)
-        return self.average
+            report(self.step, losses)
+        return self._whole_average()
 
-    def _inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        parts = (batch.images, batch.image_masks, batch.token_ids, batch.token_mask)
-        return tuple(part.to(self.device) for part in parts)
-
-    def _train_one_step(self) -> float:
-        # Each step has a generator of its own, so that a resumed run draws what it would have.
-        random = np.random.default_rng([self.seed, self.step])
-        batch = self.dataset.draw(random, self.settings.batch, self.tokenizer, self.stats)
-        size = (len(batch.actions), self.settings.noise_samples)
-        time = torch.from_numpy(0.999 * random.beta(*_BETA, size) + 0.001).float()
-        shape = (*size, *batch.actions.shape[1:])
-        noise = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+    def _train_one_step(self) -> dict[str, float]:
+        batch, noise, time = self._draw()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.settings, self.step) * group["share"]
+        # Shares have different numbers of samples that count. The mean of the processes'
+        # gradients is that of one process if all divide by their mean.
+        counts = self.objective.count(batch)
+        counts = {n: self.processes.add(c) / self.processes.count for n, c in counts.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            cache = self.model.encode_prefix(*self._inputs(batch), want_hidden=True)
-            actions = batch.actions.to(self.device)
-            loss, _ = self.model.flow_loss(
-                *self._inputs(batch),
-                actions,
-                noise.to(self.device),
-                time.to(self.device),
-                cache=cache,
-            )
-            total = loss + self.settings.outline_weight * self._outline_loss(cache, actions)
+            losses = self.objective(batch, noise, time, counts)
+            total = sum(self.objective.weights[name] * loss for name, loss in losses.items())
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimiser.step()
         self._update_average()
-        return loss.item()
+        told = self.processes.add(torch.stack([loss.detach() for loss in losses.values()]))
+        return dict(zip(losses, (told / self.processes.count).tolist(), strict=True))
 
-    def _outline_loss(self, cache: PrefixCache, actions: torch.Tensor) -> torch.Tensor:
-        """Error of a few rows that a linear head foretells from the prompt's last token.
+    def _draw(self):
+        """This process's share of the step's batch, with noise and times.
 
-        The flow's own gradient hardly reaches the pictures at first: noise hides what they say.
-        DM0 has its language model predict actions as tokens beside the flow for the same reason;
-        a small network needs no vocabulary for it. The head is not part of the checkpoint.
+        Each step has a generator of its own, so that a resumed run draws what it would have.
         """
-        last = cache.hidden[torch.arange(len(cache), device=self.device), cache.lengths - 1]
-        foretold = self.outline(last).float()
-        wanted = actions[:, list(self.settings.outline_rows)].flatten(1)
-        return torch.nn.functional.mse_loss(foretold, wanted)
+        random = np.random.default_rng([self.seed, self.step])
+        frames, share = self.settings.batch, self._share
+        batch = self.dataset.draw(random, frames, self.tokenizer, self.stats, share)
+        each = len(batch.actions) // len(batch.images)
+        size = (frames * each, self.settings.noise_samples)
+        time = torch.from_numpy(0.999 * random.beta(*_BETA, size) + 0.001).float()
+        shape = (*size, *batch.actions.shape[1:])
+        noise = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+        own = slice(share.start * each, share.stop * each)
+        return tuple(part.to(self.device) for part in (batch, noise[own], time[own]))
 
     @torch.no_grad()
     def _update_average(self) -> None:
+        if self.average is self.model:
+            return
         # A short memory at first: the mean should not remember the random start.
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
-        averages, weights = list(self.average.parameters()), list(self.model.parameters())
+        averages, weights = (
+            [own_part(parameter) for parameter in network.parameters()]
+            for network in (self.average, self.model)
+        )
         torch._foreach_lerp_(averages, weights, 1 - decay)
 
+    def _whole_average(self) -> DM0:
+        if self.processes.count == 1:
+            return self.average
+        whole = DM0(self.recipe.network.config())
+        whole.load_state_dict(self.processes.gather(self.average.state_dict()))
+        return whole
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        """What is saved beside the optimiser's state."""
+        modules = {"objective": self.objective}
+        return modules if self.average is self.model else modules | {"average": self.average}
+
     def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "losses": self.losses,
-            "model": self.model.state_dict(),
-            "outline": self.outline.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        unfinished = self._state_file.with_suffix(".unfinished")
-        torch.save(state, unfinished)
-        os.replace(unfinished, self._state_file)
+        state = {name: module.state_dict() for name, module in self._modules().items()}
+        state["optimiser"] = self.optimiser.state_dict()
+        state = self.processes.gather(state)
+        if self.processes.leads:
+            state |= {"step": self.step, "losses": self.losses}
+            unfinished = self._state_file.with_suffix(".unfinished")
+            with open(unfinished, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, self._state_file)
 
     def _resume(self) -> None:
         if not self._state_file.exists():
             return
         state = torch.load(self._state_file, map_location=self.device, weights_only=True)
         self.step, self.losses = state["step"], state["losses"]
-        self.model.load_state_dict(state["model"])
-        self.outline.load_state_dict(state["outline"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for name, module in self._modules().items():
+            part = self.processes.scatter(state[name], module.state_dict())
+            module.load_state_dict(part)
+        self.processes.load_optimiser(self.optimiser, state["optimiser"])
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
