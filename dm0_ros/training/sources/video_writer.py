@@ -33,7 +33,7 @@ class VideoWriter:
 
     def begin(self) -> float:
         """Where the next episode will begin, s from the beginning of file `number`."""
-        if self._container is None or self._path_of(self.number).stat().st_size > self._limit:
+        if self._container is None or self._size_on_disk() > self._limit:
             self.close()
             self._open()
         return self._written / self._fps
@@ -60,6 +60,10 @@ class VideoWriter:
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._container = None
+
+    def _size_on_disk(self) -> int:
+        path = self._path_of(self.number)  # which a codec that looks ahead may not have begun
+        return path.stat().st_size if path.exists() else 0
 
     def _open(self) -> None:
         self.number += 1
