@@ -2,6 +2,7 @@
 """Fixtures that several rooms share, and the count of tests that ran over real DDS."""
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ SETTINGS = {
 }
 
 
-def write_checkpoint(folder, progress=False, **settings):
+def write_checkpoint(folder, progress=False, vocabulary=300, words=(), **settings):
     # Imported here: tests that need no network must not pay for torch, nor fail without it.
     import torch
 
@@ -44,7 +45,7 @@ def write_checkpoint(folder, progress=False, **settings):
 
     torch.manual_seed(0)
     stream = DecoderConfig(
-        vocab_size=300,
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,
@@ -73,7 +74,7 @@ def write_checkpoint(folder, progress=False, **settings):
     scale = 0.1 if settings["layout"] == "joint" else 0.003
     random = np.random.default_rng(0).normal(scale=scale, size=(100, len(columns)))
     save_stats(compute_stats(random, random, width=12), folder)
-    write_tokenizer(folder)
+    write_tokenizer(folder, words)
     return folder
 
 
@@ -93,6 +94,20 @@ def tiny_pose_checkpoint(tmp_path):
 def tiny_progress_checkpoint(tmp_path):
     """The same with a progress head, which always predicts 0.4."""
     return write_checkpoint(tmp_path / "tiny_progress", progress=True)
+
+
+@pytest.fixture(scope="session")
+def learnt_checkpoint(tmp_path_factory):
+    """A checkpoint that reasons, see `reasoning_samples`; not to be changed."""
+    from reasoning_samples import write_reasoning_checkpoint
+
+    return write_reasoning_checkpoint(tmp_path_factory.mktemp("learnt"), write_checkpoint)
+
+
+@pytest.fixture
+def reasoning_checkpoint(learnt_checkpoint, tmp_path):
+    """The same, to be changed."""
+    return shutil.copytree(learnt_checkpoint, tmp_path / "reasoning")
 
 
 def pytest_collection_modifyitems(items):

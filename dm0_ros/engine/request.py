@@ -108,8 +108,8 @@ def _check_text(token_ids: np.ndarray, vocabulary: int, limit: int) -> None:
         )
     if len(token_ids) > limit:
         raise ObservationError(
-            f"the text has {len(token_ids)} tokens, there is room for {max(limit, 0)}; shorten the "
-            "instruction, or raise the engine's text_limit"
+            f"the text has {len(token_ids)} tokens, there is room for {max(limit, 0)}; "
+            "shorten the instruction, or raise the engine's text_limit"
         )
     if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < vocabulary:
         raise ObservationError(

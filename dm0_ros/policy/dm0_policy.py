@@ -6,51 +6,44 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dm0_ros.engine import Committed, Engine, EngineOptions, FramePreparer, Request
-from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
-from dm0_ros.model import DM0
-from dm0_ros.model.config import DM0Config, read_config
+from dm0_ros.engine import Committed, EngineOptions, Request
+from dm0_ros.errors import PlanError
 from dm0_ros.model.guidance import Guidance
 from dm0_ros.policy.actions import (
     clip_columns,
     decode_actions,
     encode_actions,
+    settle_grippers,
 )
-from dm0_ros.policy.normalisation import NormStats, load_stats
+from dm0_ros.policy.answers import Answers
+from dm0_ros.policy.loading import Dm0Parts, load_parts
+from dm0_ros.policy.minds import Mind, Musing, Silent, Speaking
 from dm0_ros.policy.observation import check_observation
-from dm0_ros.policy.pictures import MEAN_AND_DEVIATION, PAD_LEVELS
 from dm0_ros.policy.progress import ProgressTracker
-from dm0_ros.policy.prompt import encode_prompt
+from dm0_ros.policy.prompt import clean_instruction, encode_prompt
 from dm0_ros.policy.protocol import Latency, Observation, Plan, PolicySpec, Prefix
-from dm0_ros.policy.settings import PolicySettings, load_settings
-from dm0_ros.policy.tokenizer import Tokenizer, load_tokenizer
-from dm0_ros.robots.spec import Layout, RobotSpec
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Dm0Parts:
-    """What a checkpoint folder holds, loaded and checked against each other and the robot."""
-
-    engine: Engine
-    tokenizer: Tokenizer
-    stats: NormStats
-    settings: PolicySettings
-    layout: Layout
+from dm0_ros.policy.reasoning import ReasoningMode, ReasoningOptions, Thought, check_mode
+from dm0_ros.policy.settings import PolicySettings
+from dm0_ros.robots.spec import RobotSpec
 
 
 class Dm0Policy:
     """The `Policy` protocol over a DM0 checkpoint. Not thread-safe: one caller at a time."""
 
-    def __init__(self, parts: Dm0Parts, seed: int = 0) -> None:
-        """``seed`` of the noise that the flow starts from."""
+    def __init__(
+        self, parts: Dm0Parts, seed: int = 0, reasoning: ReasoningOptions | None = None
+    ) -> None:
+        """``seed`` of the noise that the flow starts from, and of drawn text.
+
+        Without ``reasoning`` no text is written. Raises `CheckpointError` where the checkpoint
+        cannot reason as it is asked to.
+        """
         self._parts = parts
         self._engine = parts.engine
         self._seed = seed
@@ -70,7 +63,17 @@ class Dm0Policy:
         self._generator = torch.Generator("cpu")
         self._progress = ProgressTracker(self.spec.horizon, self.spec.step)
         self._ready_sizes: set[tuple] = set()
+        self._answers: Answers | None = None
+        self._mind: Mind = self._make_mind(reasoning or ReasoningOptions())
         self.reset()
+
+    def _make_mind(self, options: ReasoningOptions) -> Mind:
+        if check_mode(options.mode, self._parts.settings) is ReasoningMode.OFF:
+            return Silent(self._engine)
+        self._answers = Answers(self._parts, options, self._seed)
+        if options.mode is ReasoningMode.EVERY_PLAN:
+            return Speaking(self._engine, self._answers, options.listen)
+        return Musing(self._engine, self._answers, self._make_request, options)
 
     @classmethod
     def from_checkpoint(
@@ -82,19 +85,27 @@ class Dm0Policy:
         options: EngineOptions | None = None,
         seed: int = 0,
         settings: PolicySettings | None = None,
+        reasoning: ReasoningOptions | None = None,
     ) -> Dm0Policy:
         """Load a checkpoint folder for a robot; see `load_parts` for what is checked."""
-        return cls(load_parts(path, robot, device, dtype, options, settings), seed)
+        reasoning = reasoning or ReasoningOptions()
+        parts = load_parts(path, robot, device, dtype, options, settings, reasoning.mode)
+        return cls(parts, seed, reasoning)
 
     def reset(self) -> None:
-        """Start a new task: progress 0, and the noise from its seed again."""
+        """Start a new task: progress 0, no thoughts, and the noise from its seed again."""
         self._generator.manual_seed(self._seed)
         self._progress.reset()
+        self._mind.reset()
         self._engine.forget()
+
+    def close(self) -> None:
+        """End the thread that reasons, where there is one."""
+        self._mind.close()
 
     def check_instruction(self, instruction: str) -> None:
         """Raise `InstructionError` where the instruction is empty or too long for the network."""
-        encode_prompt(self._parts.tokenizer, instruction, self._parts.settings.max_text_tokens)
+        self._encode(instruction)
 
     def warm_up(self) -> Latency:
         """Prepare for every length of instruction, so that the first plan is as fast as the rest.
@@ -107,14 +118,14 @@ class Dm0Policy:
         texts = range(step, limit + step, step) if step > 1 else [limit]
         self._prepare(((size, size),) * len(self.spec.camera_slots), texts)
         grey = np.full((size, size, 3), 127, np.uint8)
-        plan = self.infer(
-            Observation(
-                pictures=dict.fromkeys(self.spec.camera_slots, grey),
-                state=np.zeros(len(self.spec.state_names)),
-                instruction="warm up",
-                stamp=0.0,
-            )
+        observation = Observation(
+            pictures=dict.fromkeys(self.spec.camera_slots, grey),
+            state=np.zeros(len(self.spec.state_names)),
+            instruction="warm up",
+            stamp=0.0,
         )
+        self._mind.try_out(observation)
+        plan = self._plan(observation, None)
         self.reset()
         return plan.latency
 
@@ -124,36 +135,87 @@ class Dm0Policy:
         The same observations after `reset` give the same plans. Raises `ObservationError`,
         `InstructionError`, or `PlanError` where the network's output is not finite.
         """
+        plan = self._plan(observation, prefix)
+        self._mind.note(observation, plan.thought)
+        return plan
+
+    def discrete_plan(self, thought: Thought) -> Plan:
+        """The plan that the action tokens of a thought say, where the network's own will not do.
+
+        Raises `PlanError` where the thought has none.
+        """
+        if thought.decoded is None:
+            raise PlanError(
+                f"{self.spec.name}: the text says no actions; reason as far as level action"
+            )
+        values, parts = thought.decoded, self._parts
+        if parts.settings.gripper is not None:
+            data = settle_grippers(
+                parts.layout.to_data(values), parts.layout, parts.settings.gripper
+            )
+            values = parts.layout.from_data(data)
+        latency = Latency(0.0, 0.0, thought.milliseconds, 0.0)
+        return self._make_plan(thought.observed, self._clip(values), math.nan, latency, thought)
+
+    def _plan(self, observation: Observation, prefix: Prefix | None) -> Plan:
         begin = time.perf_counter()
         check_observation(observation, self.spec)
         progress = self._progress.update(observation.stamp)
         request = self._request(observation, progress, prefix)
         self._prepare(tuple(frame.shape[:2] for frame in request.frames), [1])
-        result = self._engine.infer([request])[0]
+        result, thought = self._mind.infer(request, observation)
         values = self._decode(result.actions, observation.state)
+        if thought is not None and thought.decoded is not None:
+            thought = self._check(thought, result.actions, observation)
         if result.progress is not None:
             self._progress.predict(observation.stamp, progress, result.progress)
-        return Plan(
-            start=observation.stamp,
-            step=self.spec.step,
-            space=self.spec.space,
-            names=self.spec.action_names,
-            values=values,
-            progress=math.nan if result.progress is None else progress,
-            latency=self._latency(1e3 * (time.perf_counter() - begin)),
+        told = math.nan if result.progress is None else progress
+        latency = self._latency(1e3 * (time.perf_counter() - begin))
+        return self._make_plan(observation.stamp, values, told, latency, thought)
+
+    def _make_plan(
+        self,
+        start: float,
+        values: np.ndarray,
+        progress: float,
+        latency: Latency,
+        thought: Thought | None,
+    ) -> Plan:
+        spec = self.spec
+        names = spec.action_names
+        return Plan(start, spec.step, spec.space, names, values, progress, latency, thought)
+
+    def _check(self, thought: Thought, columns: np.ndarray, observation: Observation) -> Thought:
+        """The thought with its distance from a plan (H, D) that was made with it."""
+        late = (observation.stamp - thought.observed) / self.spec.step
+        apart = self._answers.actions.compare(columns, observation.state, thought.decoded, late)
+        return replace(thought, disagreement=apart)
+
+    def _encode(self, instruction: str) -> np.ndarray:
+        parts = self._parts
+        asked = self._mind.ask(clean_instruction(instruction))
+        ids, mask = encode_prompt(parts.tokenizer, asked, parts.settings.max_text_tokens)
+        return ids[mask]
+
+    def _make_request(self, observation: Observation) -> Request:
+        """What the network reads of an observation, without noise, progress and past plans."""
+        config = self._engine.config
+        return Request(
+            frames=tuple(observation.pictures[slot] for slot in self.spec.camera_slots),
+            token_ids=self._encode(observation.instruction),
+            noise=np.zeros((config.chunk_size, config.action_dim), np.float32),
+            progress=0.0 if config.progress else None,
         )
 
     def _request(
         self, observation: Observation, progress: float, prefix: Prefix | None
     ) -> Request:
-        parts, config = self._parts, self._engine.config
-        ids, mask = encode_prompt(
-            parts.tokenizer, observation.instruction, parts.settings.max_text_tokens
-        )
+        config = self._engine.config
+        request = self._make_request(observation)
+        # Drawn when all is known to be fine: a refused observation must not change later plans.
         noise = torch.randn(config.chunk_size, config.action_dim, generator=self._generator)
-        return Request(
-            frames=tuple(observation.pictures[slot] for slot in self.spec.camera_slots),
-            token_ids=ids[mask],
+        return replace(
+            request,
             noise=noise.numpy(),
             progress=progress if config.progress else None,
             committed=None if prefix is None else self._commit(prefix, observation.state),
@@ -172,7 +234,7 @@ class Dm0Policy:
         if sizes not in self._ready_sizes:
             self._ready_sizes.add(sizes)
             if self._engine.device.type == "cuda":
-                self._engine.warm_up(sizes, texts)
+                self._mind.warm_up(sizes, texts)
 
     def _latency(self, total: float) -> Latency:
         """What the network's stages took, and the rest of `total` ms as preparation."""
@@ -198,89 +260,8 @@ class Dm0Policy:
         values = decode_actions(
             columns, state, parts.layout, parts.stats, settings.normalisation, settings.gripper
         )
-        return clip_columns(values, settings.clip) if settings.clip else values
+        return self._clip(values)
 
-
-def load_parts(
-    path: str | Path,
-    robot: RobotSpec,
-    device: str = "cpu",
-    dtype: str | None = None,
-    options: EngineOptions | None = None,
-    settings: PolicySettings | None = None,
-) -> Dm0Parts:
-    """Load what lies in a checkpoint folder. The weights come last: they may take minutes.
-
-    ``dtype`` is float32, bfloat16, or None for what config.json says. ``settings`` stand in for
-    the folder's policy.yaml, which public checkpoints lack. Raises `CheckpointError`
-    where a file is missing or broken, or where network, tokenizer, statistics and the robot's
-    layout and cameras do not fit; `Dm0Error` where the device or dtype does not exist.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder; give the one that holds config.json")
-    target, precision = _choose_device(device), _choose_dtype(dtype)
-    settings = settings or load_settings(folder)
-    layout = settings.layout_of(robot)
-    tokenizer = load_tokenizer(folder)
-    config = read_config(folder)
-    _check_sizes(folder, config, tokenizer, settings)
-    stats = load_stats(folder, width=config.action_dim)
-    _check_columns(folder, stats, layout, config.action_dim)
-    model = DM0.from_pretrained(folder, dtype=precision, device=target, progress=settings.progress)
-    preparer = FramePreparer(
-        config.vision.image_size,
-        PAD_LEVELS[settings.pad_colour],
-        *MEAN_AND_DEVIATION[settings.pixel_scale],
-    )
-    engine = Engine(model, options or EngineOptions(), preparer)
-    return Dm0Parts(engine, tokenizer, stats, settings, layout)
-
-
-def _check_sizes(
-    folder: Path, config: DM0Config, tokenizer: Tokenizer, settings: PolicySettings
-) -> None:
-    if tokenizer.size > config.llm.vocab_size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has {tokenizer.size} tokens, the network "
-            f"{config.llm.vocab_size}; use the tokenizer that came with the checkpoint"
-        )
-    if (settings.executed_rows or 0) > config.chunk_size:
-        raise CheckpointError(
-            f"{settings.name}: executed_rows is {settings.executed_rows}, but a chunk of the "
-            f"network has {config.chunk_size} rows; correct it in policy.yaml"
-        )
-
-
-def _check_columns(folder: Path, stats: NormStats, layout: Layout, width: int) -> None:
-    if len(layout.columns) > width:
-        raise CheckpointError(
-            f"{folder}: the network has {width} action columns, the layout {len(layout.columns)} "
-            f"({', '.join(layout.columns)}); correct layout in policy.yaml"
-        )
-    untrained = stats.action.untrained()[: len(layout.columns)]
-    missing = [name for name, bad in zip(layout.columns, untrained, strict=True) if bad]
-    if missing:
-        raise CheckpointError(
-            f"{folder}: norm_stats.json has no action statistics for {', '.join(missing)} "
-            "(all zero); it belongs to another layout or checkpoint, or layout in policy.yaml "
-            "is wrong"
-        )
-
-
-def _choose_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as cause:
-        raise Dm0Error(f"device '{name}' is unknown; write cpu or cuda") from cause
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise Dm0Error(f"device '{name}': no CUDA GPU is usable here; use device cpu")
-    return device
-
-
-def _choose_dtype(name: str | None) -> torch.dtype | None:
-    if name is None:
-        return None
-    if name not in _DTYPES:
-        raise Dm0Error(f"dtype '{name}' is unknown; write {' or '.join(_DTYPES)}")
-    return _DTYPES[name]
+    def _clip(self, values: np.ndarray) -> np.ndarray:
+        limits = self._parts.settings.clip
+        return clip_columns(values, limits) if limits else values

@@ -68,6 +68,7 @@ class Gatherer:
             state=state,
             instruction=instruction,
             stamp=stamp,
+            stamps={slot: pictures[slot][0] for slot in self._spec.camera_slots},
         )
 
     def check(self, now: float) -> None:

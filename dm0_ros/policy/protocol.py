@@ -2,11 +2,12 @@
 """What every policy is to the rest of the package: an observation in, a plan out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from dm0_ros.policy.reasoning import Thought
 from dm0_ros.robots.spec import Space
 
 _PERIOD = 0.2  # s between two plans of policies whose authors do not say
@@ -40,6 +41,8 @@ class Observation:
     state: np.ndarray  # (S,) in PolicySpec.state_names, SI and radians
     instruction: str
     stamp: float  # s: stamp of the newest picture
+    # s, by slot: of the picture itself, where that is known
+    stamps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Plan:
     values: np.ndarray  # (H, D) float64, absolute, SI and radians
     progress: float  # of the task, in [0, 1]; NaN where not predicted
     latency: Latency
+    # What the actions saw; also one that was written for this plan and refused.
+    thought: Thought | None = None
 
 
 class Policy(Protocol):
@@ -100,3 +105,6 @@ class Policy(Protocol):
 
         Raises `ObservationError` or `InstructionError` where the observation is unusable.
         """
+
+    def close(self) -> None:
+        """End what works beside the plans. No plan is made afterwards."""

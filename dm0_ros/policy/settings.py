@@ -15,6 +15,7 @@ from dm0_ros.policy.pictures import PadColour, PixelScale
 from dm0_ros.resources import list_resources
 from dm0_ros.robots.parsing import load_yaml
 from dm0_ros.robots.spec import Layout, RobotSpec
+from dm0_ros.scaffold.settings import ScaffoldSettings
 
 FILE_NAME = "policy.yaml"
 
@@ -49,6 +50,7 @@ class PolicySettings:
     world: str | None = None  # in config/worlds/, where it was trained in simulation
     task: str | None = None  # that it was trained for: one of the world's
     progress: bool | None = None  # whether to run the progress head; None: as config.json says
+    scaffold: ScaffoldSettings | None = None  # what it says before it acts; None: nothing
 
     def __post_init__(self) -> None:
         slots, masked = self.camera_slots, self.masked_slots
@@ -70,6 +72,25 @@ class PolicySettings:
             _refuse("executed_rows", f"is {self.executed_rows}; it must be at least 1")
         if any(lower > upper for lower, upper in self.clip):
             _refuse("clip", "has a lower limit above its upper one; swap them")
+        if self.scaffold is not None:
+            self._check_scaffold(self.scaffold)
+
+    def _check_scaffold(self, scaffold: ScaffoldSettings) -> None:
+        if scaffold.view not in self.used_slots:
+            _refuse(
+                "scaffold",
+                f"is {scaffold.view}, which the network does not see; it sees "
+                f"{', '.join(self.used_slots)}",
+                "view",
+            )
+        grammars = [Path(name).stem for name in list_resources("config", "scaffold/*.yaml")]
+        if scaffold.grammar not in grammars:
+            _refuse(
+                "scaffold",
+                f"is {scaffold.grammar}, but config/scaffold/ has {', '.join(grammars)}: put "
+                "its templates there",
+                "grammar",
+            )
 
     @property
     def used_slots(self) -> tuple[str, ...]:
@@ -112,8 +133,8 @@ class PolicySettings:
         return f"config/{' or config/'.join(files)}, which would describe it, is missing; "
 
 
-def _refuse(key: str, message: str) -> NoReturn:
-    raise CheckpointError(message, key=(key,))
+def _refuse(key: str, message: str, *inner: str) -> NoReturn:
+    raise CheckpointError(message, key=(key, *inner))
 
 
 def dump_settings(settings: PolicySettings) -> str:
@@ -133,7 +154,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if is_dataclass(value):
-        return {key: item for key, item in asdict(value).items() if item is not None}
+        return {key: _plain(item) for key, item in asdict(value).items() if item is not None}
     return value
 
 

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread that writes texts beside the plans, and gives way to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from dm0_ros.policy.protocol import Observation
+from dm0_ros.policy.reasoning import Thought
+
+NICENESS = 5
+"""That the thread gives up on top of the one that started it. Not more: it holds the
+interpreter's lock now and then, and a thread that never runs would never let go of it."""
+
+Write = Callable[[Observation, Callable[[], bool]], Thought]
+"""Writes about an observation. What it is given is to be asked between pieces of work: it waits
+while a plan is being made, and says whether the text is still wanted."""
+
+
+class Thinker:
+    """Keeps a text about the newest observation. All but the thread belong to one caller.
+
+    The thread pauses between two pieces of work while a plan is being made. A `write` that raises
+    is told by ``listen`` as a thought without a scaffold, made by ``fail``, and tried again.
+    """
+
+    def __init__(
+        self,
+        write: Write,
+        fail: Callable[[Observation, Exception], Thought],
+        listen: Callable[[Thought], None],
+        period: float,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``period`` s at least between the begins of two texts; ``prepare`` is called once, first
+        thing in the thread."""
+        self._write, self._fail, self._listen = write, fail, listen
+        self._period, self._prepare = period, prepare
+        self._changed = threading.Condition()
+        self._newest: Observation | None = None
+        self._thought: Thought | None = None
+        self._task = 0  # rises with every reset: texts of an earlier one are worth nothing
+        self._planning = False
+        self._waiting = True  # whether the thread does no work
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def thought(self) -> Thought | None:
+        """The newest that has a scaffold, of this task."""
+        with self._changed:
+            return self._thought
+
+    def start(self) -> None:
+        """Let the thread begin, unless it has; returns when it is prepared."""
+        if self._thread is None and not self._closed:
+            ready = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(ready,), name="reasoning", daemon=True
+            )
+            self._thread.start()
+            ready.wait()
+
+    def offer(self, observation: Observation) -> None:
+        """Something newer to write about."""
+        with self._changed:
+            self._newest = observation
+            self._changed.notify_all()
+
+    @contextmanager
+    def plan(self, alone: bool = False) -> Iterator[None]:
+        """While a plan is being made; ``alone``: not before the thread has come to rest."""
+        with self._changed:
+            self._planning = True
+            if alone and self._thread is not None:
+                self._changed.wait_for(lambda: self._waiting)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._planning = False
+                self._changed.notify_all()
+
+    def reset(self) -> None:
+        """Forget all about the task; a text that is being written is given up."""
+        with self._changed:
+            self._task += 1
+            self._newest = self._thought = None
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the thread; nothing is told afterwards."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self, ready: threading.Event) -> None:
+        try:
+            _give_way(NICENESS)
+            self._prepare()
+        finally:
+            ready.set()
+        begun = -self._period
+        while (job := self._wait_for_work(begun + self._period)) is not None:
+            task, observation = job
+            begun = time.monotonic()
+            try:
+                thought = self._write(observation, partial(self._proceed, task))
+            except Exception as error:  # told, not lost: see the class
+                thought = self._fail(observation, error)
+            with self._changed:
+                if self._closed or task != self._task:
+                    continue
+                if thought.valid:
+                    self._thought = thought
+            self._listen(thought)
+
+    def _wait_for_work(self, earliest: float) -> tuple[int, Observation] | None:
+        """Number of the task and what to write about, not before ``earliest``; None: the end."""
+
+        def ready() -> bool:
+            due = self._newest is not None and time.monotonic() >= earliest
+            return self._closed or (due and not self._planning)
+
+        with self._changed:
+            self._waiting = True
+            self._changed.notify_all()
+            while not ready():
+                left = earliest - time.monotonic()
+                self._changed.wait(left if left > 0 else None)
+            if self._closed:
+                return None
+            self._waiting = False
+            observation, self._newest = self._newest, None
+            return self._task, observation
+
+    def _proceed(self, task: int) -> bool:
+        with self._changed:
+            self._waiting = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: not self._planning or self._closed or task != self._task
+            )
+            self._waiting = False
+            return not self._closed and task == self._task
+
+
+def _give_way(niceness: int) -> None:
+    """Lower the priority of the calling thread, where threads have one of their own."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        present = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(present + niceness, 19))
