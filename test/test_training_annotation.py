@@ -83,13 +83,7 @@ def test_who_touches_moves_above_and_then_down(robot, seed, request):
 def test_who_places_goes_through_the_phases_in_order(picker, seed):
     index, simulator = seed % 3, picker.simulator
     phases, scenes = act(picker, index, seed, 7.2)
-    first = [PHASE_ORDER.index(phase) for phase in dict.fromkeys(phases)]
-    assert first == sorted(first)
-    assert set(phases) == set(Phase)
-    held = phases.index(Phase.CARRY)
-    # while the block falls into the bin the expert takes it for one that has to be picked up
-    assert sum(not phase.ends_in_bin for phase in phases[held:]) <= 5
-    assert phases[-1] is Phase.LEAVE
+    assert [phase for phase, _ in itertools.groupby(phases)] == list(Phase)
     assert [outcome.name for outcome in simulator.outcomes] == [
         simulator.world.object_names[index]
     ]

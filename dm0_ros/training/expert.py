@@ -50,6 +50,7 @@ class Expert:
         place: PlaceSettings | None,
     ) -> None:
         self._spec = spec = simulator.spec
+        self._bin = simulator.world.bin
         self._heights = np.array([block.size / 2 for block in simulator.world.objects])
         if set(workspace) != {end.name for end in spec.end_effectors}:
             names = ", ".join(end.name for end in spec.end_effectors)
@@ -105,7 +106,9 @@ class Expert:
                 phases[mine] = arm.phases(now[own], self._tops(scene, mine))
                 continue
             opening = scene.measured[self.names[gripper]]
-            phases[mine] = arm.phases(now[own], opening, scene.centres[mine], scene.placed[mine])
+            centres, done = scene.centres[mine], scene.placed[mine]
+            inside = np.array([self._bin.holds(centre[:2]) for centre in centres])
+            phases[mine] = arm.phases(now[own], opening, centres, done, inside)
         return tuple(phases)
 
     def _joints(self, scene: Scene) -> np.ndarray:

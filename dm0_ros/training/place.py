@@ -117,10 +117,21 @@ class PlaceExpert:
         return fade(ideal, joints, step), np.stack(openings, axis=1)
 
     def phases(
-        self, joints: np.ndarray, opening: float, centres: np.ndarray, done: np.ndarray
+        self,
+        joints: np.ndarray,
+        opening: float,
+        centres: np.ndarray,
+        done: np.ndarray,
+        inside: np.ndarray,
     ) -> tuple[Phase, ...]:
-        """What a plan from here begins with, for each of the N objects; arguments as `plan`'s."""
-        return self._judge(self._recognise(joints, opening, centres, done), centres).phases
+        """What a plan from here begins with, for each of the N objects; arguments as `plan`'s.
+
+        ``inside`` (N,) are those within the bin's walls. Once let go they are as good as done,
+        though a plan is not sure of them before they lie still.
+        """
+        state = self._recognise(joints, opening, centres, done)
+        state.done = state.done | (inside & ~state.held)
+        return self._judge(state, centres).phases
 
     def _recognise(
         self, joints: np.ndarray, opening: float, centres: np.ndarray, done: np.ndarray
