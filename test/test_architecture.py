@@ -28,6 +28,7 @@ ALLOWED = {
     "navigation": {"policy", "robots"},
     "replay": {"model", "robots"},
     "training": {"engine", "model", "navigation", "policy", "robots", "scaffold", "sim"},
+    "viewing": {"control", "replay", "robots", "scaffold"},
     # at the top of the package: what the graph consists of, and the terminal
     "bringup": {"robots"},
 }
@@ -36,7 +37,7 @@ COMMON = {"errors", "resources"}
 # may import every room
 ENTRANCES = {"nodes", "cli", "commands"}
 # rooms that have to work where torch is not installed
-WITHOUT_TORCH = {"robots", "control", "navigation", "scaffold", "sim", "bringup", *COMMON}
+WITHOUT_TORCH = {"robots", "control", "navigation", "scaffold", "sim", "viewing", "bringup", *COMMON}
 INTERFACES = {"msg", "srv", "action"}
 ROS = re.compile(
     r"(rclpy|launch|launch_\w+|ament_\w+|cv_bridge|tf2_\w+|rosidl_\w+|domain_coordinator"
@@ -178,7 +179,8 @@ for room in {rooms!r}:
         (("rclpy",), sorted({*ALLOWED, *COMMON})),
         # of the extras sim and bags
         (("mujoco",), sorted({*ALLOWED, *COMMON} - {"sim", "training"})),
-        (("rosbags", "mcap", "mcap_ros2"), sorted({*ALLOWED, *COMMON} - {"replay"})),
+        (("rosbags", "mcap", "mcap_ros2"), sorted({*ALLOWED, *COMMON} - {"replay", "viewing"})),
+        (("rerun",), sorted({*ALLOWED, *COMMON})),
     ],
 )
 def test_rooms_import_where_others_are_not_installed(absent, rooms):

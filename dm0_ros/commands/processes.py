@@ -49,6 +49,10 @@ class Processes:
             )
             os.setpriority(os.PRIO_PROCESS, self._children[name].pid, niceness)
 
+    def is_running(self, name: str) -> bool:
+        """Whether one has not ended yet."""
+        return self._children[name].poll() is None
+
     def check(self) -> None:
         """Raise `Dm0Error` with its last lines where one has ended by itself."""
         for name, child in self._children.items():

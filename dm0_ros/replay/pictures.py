@@ -47,7 +47,7 @@ def read_frames(bag: Path, topic: str) -> Iterator[Frame]:
     for message in read_messages(bag, [topic]):
         stamp = message.content.header.stamp
         seconds = stamp.sec + stamp.nanosec / 1e9
-        yield Frame(seconds or message.time, _decode(message))
+        yield Frame(seconds or message.time, decode(message))
 
 
 def pick_frames(bag: Path, topic: str, moments: Sequence[float]) -> list[Frame | None]:
@@ -62,7 +62,11 @@ def pick_frames(bag: Path, topic: str, moments: Sequence[float]) -> list[Frame |
     return picked
 
 
-def _decode(message: Message) -> np.ndarray:
+def decode(message: Message) -> np.ndarray:
+    """The picture (height, width, 3) uint8 RGB of an Image or CompressedImage.
+
+    Raises `Dm0Error` that names the topic for what cannot be decoded.
+    """
     image = message.content
     if hasattr(image, "format"):
         picture = cv2.imdecode(np.asarray(image.data), cv2.IMREAD_COLOR)
