@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny training run as a program, which tests start: python or torchrun hybrid_run.py FOLDER.
+
+It prints its losses of every step as JSON. ``--until`` ends it early, as an interruption would.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from hybrid_samples import tiny_recipe, tiny_trainer
+
+from dm0_ros.training.processes import join_processes
+
+
+class Interruption(Exception):
+    """Ends a run."""
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--until", type=int)
+    parser.add_argument("--settings", type=json.loads, default={})
+    options = parser.parse_args()
+
+    def report(step, losses):
+        if step == options.until:
+            raise Interruption
+
+    with join_processes("cpu") as processes:
+        recipe = tiny_recipe(**options.settings)
+        trainer = tiny_trainer(options.folder, recipe, processes)
+        try:
+            network = trainer.run(report)
+        except Interruption:
+            network = None
+        if processes.leads:
+            if network:
+                torch.save(network.state_dict(), options.folder / "network.pt")
+            json.dump(trainer.losses, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
