@@ -21,7 +21,7 @@ def make_states(episode, frames):
 
 def paint(episode, frame):
     """A picture whose mean says which it is."""
-    return np.full((HEIGHT, WIDTH, 3), 40 + 50 * (episode % 4) + frame, np.uint8)
+    return np.full((HEIGHT, WIDTH, 3), (40 + 50 * (episode % 4) + frame) % 256, np.uint8)
 
 
 def lerobot_episodes(lengths):

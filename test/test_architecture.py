@@ -37,7 +37,8 @@ COMMON = {"errors", "resources"}
 # may import every room
 ENTRANCES = {"nodes", "cli", "commands"}
 # rooms that have to work where torch is not installed
-WITHOUT_TORCH = {"robots", "control", "navigation", "scaffold", "sim", "viewing", "bringup", *COMMON}
+WITHOUT_TORCH = {"robots", "control", "navigation", "scaffold", "sim", "bringup", *COMMON}
+WITHOUT_TORCH |= {"viewing"}
 INTERFACES = {"msg", "srv", "action"}
 ROS = re.compile(
     r"(rclpy|launch|launch_\w+|ament_\w+|cv_bridge|tf2_\w+|rosidl_\w+|domain_coordinator"
