@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from arm_tables import TABLES
 
 from dm0_ros import bringup
 from dm0_ros.commands.up import Follower, up
 from dm0_ros.errors import Dm0Error
 from dm0_ros.resources import find_resource
-from dm0_ros.robots import load_robot
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -166,21 +164,6 @@ def test_every_arm_has_a_launch_file():
     files = sorted((ROOT / "launch").glob("*.launch.py"))
     offered = [re.findall(r'"(\w+)"', path.read_text().partition("robots=")[2]) for path in files]
     assert {name for names in offered for name in names} >= set(TABLES)
-
-
-def test_rviz_shows_what_the_graph_publishes():
-    """One file for all robots: their pictures are on topics of the same names."""
-    shown = yaml.safe_load(find_resource("config", "robot.rviz").read_text())
-    topics = {
-        display["Name"]: display[key]["Value"]
-        for display in shown["Visualization Manager"]["Displays"]
-        for key in ("Topic", "Description Topic")
-        if key in display
-    }
-    pictures = {f"overlay/{slot}/image" for slot in load_robot("franka").camera_slots}
-    assert topics.pop("Robot") == "robot_description"
-    assert topics.pop("Plan") == "overlay/markers"
-    assert set(topics.values()) == pictures - {"overlay/left_hand/image"}  # nothing is drawn there
 
 
 def test_bringup_needs_no_ros():

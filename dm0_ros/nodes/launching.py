@@ -11,6 +11,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from dm0_ros import bringup
+from dm0_ros.errors import ResourceError
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.description import find_root, load_urdf
@@ -84,13 +85,14 @@ def _make_node(process: bringup.Process, chosen: dict[str, str]) -> Node:
 
 def _make_view(robot: str, chosen: dict[str, str]) -> list[Node]:
     """RViz, and for the simulator what a driver brings along: the robot's links as frames."""
-    urdf = load_urdf(load_robot(robot))
+    spec = load_robot(robot)
+    urdf = load_urdf(spec)
     clock = {"use_sim_time": chosen["use_sim_time"] == "true"}
     window = Node(
         package="rviz2",
         executable="rviz2",
         namespace=chosen["namespace"],
-        arguments=["-d", str(find_resource("config", "robot.rviz")), "-f", find_root(urdf)],
+        arguments=_choose_view(spec.name, find_root(urdf)),
         parameters=[clock],
     )
     if chosen["sim"] != "true":
@@ -103,6 +105,14 @@ def _make_view(robot: str, chosen: dict[str, str]) -> list[Node]:
         parameters=[description, clock],
     )
     return [frames, window]
+
+
+def _choose_view(name: str, root: str) -> list[str]:
+    """RViz's arguments: the robot's own file, or that for any robot, in the URDF's root."""
+    try:
+        return ["-d", str(find_resource("config", f"rviz/{name}.rviz"))]
+    except ResourceError:
+        return ["-d", str(find_resource("config", "rviz/robot.rviz")), "-f", root]
 
 
 def _end_all(name: str, _event, context: LaunchContext) -> list[Shutdown]:
