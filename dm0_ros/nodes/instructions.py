@@ -150,4 +150,5 @@ class InstructionServer:
                 return
             feedback = ExecuteInstruction.Feedback(progress=task.progress, plans=task.plans)
             feedback.elapsed = to_duration(task.elapsed)
+            feedback.subtask = task.subtask
             goal.publish_feedback(feedback)

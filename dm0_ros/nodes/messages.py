@@ -2,16 +2,19 @@
 """Plans and statuses in messages, and plans in arrays."""
 
 import array
+import math
 
 import numpy as np
 
 from dm0_ros.control import Chunk, Status
 from dm0_ros.errors import PlanError
-from dm0_ros.msg import ActionChunk, ExecutorStatus
+from dm0_ros.msg import ActionChunk, ExecutorStatus, SpatialScaffold
 from dm0_ros.nodes.stamps import to_duration, to_seconds, to_time
 from dm0_ros.policy.protocol import Latency, Plan
+from dm0_ros.policy.reasoning import Thought
 from dm0_ros.robots.poses import write_quaternions
 from dm0_ros.robots.spec import Space
+from dm0_ros.scaffold.places import box_to_pixels, to_pixels
 
 _SPACES = {
     Space.JOINT_POSITION: ActionChunk.JOINT_POSITION,
@@ -68,6 +71,35 @@ def plan_from_chunk(message: ActionChunk) -> Plan:
         progress=message.progress,
         latency=Latency(*map(float, message.latency_ms)),
     )
+
+
+def message_from_thought(thought: Thought, frame: str) -> SpatialScaffold:
+    """The message of a thought about a picture in ``frame``; one that was refused shows nothing.
+
+    A pair of NaN stands between the paths of two arms.
+    """
+    message = SpatialScaffold(
+        view=thought.view,
+        width=thought.width,
+        height=thought.height,
+        box=[math.nan] * 4,
+        text=thought.text,
+        valid=thought.valid,
+        error=thought.rejection,
+    )
+    message.header.stamp, message.header.frame_id = to_time(thought.stamp), frame
+    scaffold, size = thought.scaffold, (thought.width, thought.height)
+    if scaffold is None:
+        return message
+    message.subtask = scaffold.subtask
+    message.action_tokens = list(scaffold.actions)
+    if scaffold.box is not None:
+        message.box = box_to_pixels(scaffold.box, *size)
+    trajectory: list[float] = []
+    for path in scaffold.paths.values():
+        trajectory += [math.nan] * 2 * bool(trajectory) + to_pixels(path, *size).ravel().tolist()
+    message.trajectory = trajectory
+    return message
 
 
 def read_chunk(message: ActionChunk) -> Chunk:

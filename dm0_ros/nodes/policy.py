@@ -24,11 +24,13 @@ from dm0_ros.nodes.messages import chunk_from_plan
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
+from dm0_ros.nodes.reasoning import Reasoning, declare_reasoning
 from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
-from dm0_ros.policy.registry import load_policy
+from dm0_ros.policy.reasoning import ReasoningOptions
+from dm0_ros.policy.registry import find_checkpoint, load_policy
 from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.threads import choose_threads
 from dm0_ros.policy.verdict import Verdict
@@ -47,6 +49,7 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy")
         self._declare_parameters()
         self._worker: ThreadPoolExecutor | None = None
+        self._policy: Policy | None = None
         self._server: InstructionServer | None = None
         self._status = ExecutorStatus()
         self._sequence = 0
@@ -72,6 +75,7 @@ class PolicyNode(LifecycleNode):
         fixed("seed", 0, "Seed of the noise, set again for every instruction", (0, 2**31 - 1))
         fixed("compressed", False, "Subscribe to JPEG pictures instead of raw ones")
         fixed("load_timeout", 300.0, "Longest loading and warming up (s)", (0.01, 3600.0))
+        declare_reasoning(self)
         tuned = partial(declare, self)
         period = "Least time between two plans (s); 0: as the checkpoint's authors, or else 0.2"
         tuned("period", 0.0, period, (0.0, 60.0))
@@ -89,10 +93,15 @@ class PolicyNode(LifecycleNode):
         self._robot = load_robot(self._value("robot"))
         if self._value("simulated"):
             self._robot = as_simulated(self._robot)
+        settings = find_checkpoint(self._value("checkpoint"), self._robot.name).load_settings()
+        self._diagnostics = PolicyDiagnostics(settings.name)
+        self._reasoning = Reasoning(self, self._diagnostics)
+        self._undo.append(self._reasoning.destroy)
+        options = self._reasoning.read_options(settings)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
         limit = self._value("load_timeout")
         try:
-            self._policy = self._worker.submit(self._load).result(limit)
+            self._policy = self._worker.submit(self._load, options).result(limit)
         except FutureTimeoutError as error:
             raise Dm0Error(
                 f"the checkpoint was not ready within {limit:g} s; raise load_timeout"
@@ -104,10 +113,9 @@ class PolicyNode(LifecycleNode):
                 "choose a checkpoint of a layout of joints or poses"
             )
         self._gatherer = Gatherer(spec, self._robot)
-        self._diagnostics = PolicyDiagnostics(spec.name)
         self._open_topics(spec.camera_slots)
 
-    def _load(self) -> Policy:
+    def _load(self, reasoning: ReasoningOptions) -> Policy:
         import torch  # here, in the network's thread: it takes seconds
 
         from dm0_ros.engine import EngineOptions
@@ -126,11 +134,13 @@ class PolicyNode(LifecycleNode):
                 fp8=self._value("fp8"),
             ),
             seed=self._value("seed"),
+            reasoning=reasoning,
         )
         latency, spec = policy.warm_up(), policy.spec
         self.get_logger().info(
             f"{spec.name} is ready: pictures from {', '.join(spec.camera_slots)}, "
-            f"{spec.horizon} rows of {spec.step:g} s, {latency.total:.0f} ms a plan"
+            f"{spec.horizon} rows of {spec.step:g} s, {latency.total:.0f} ms a plan, "
+            f"reasoning {reasoning.mode.value}"
         )
         return policy
 
@@ -184,6 +194,8 @@ class PolicyNode(LifecycleNode):
 
     def release(self) -> None:
         """Close the topics and forget the policy."""
+        if self._policy:
+            self._policy.close()
         while self._undo:
             self._undo.pop()()
         if self._worker:
@@ -192,6 +204,7 @@ class PolicyNode(LifecycleNode):
 
     def _take_picture(self, slot: str, topic: str, decode: Callable, message) -> None:
         stamp = to_seconds(message.header.stamp)
+        self._reasoning.frames[slot] = message.header.frame_id
         self._gatherer.add_picture(slot, stamp, partial(decode, message, topic))
 
     def _take_joints(self, message: JointState) -> None:
@@ -255,7 +268,7 @@ class PolicyNode(LifecycleNode):
         message.sequence, message.epoch = self._sequence, self._status.epoch
         message.instruction, message.policy = instruction, self._policy.spec.name
         self._chunks.publish(message)
-        self._diagnostics.add(plan.latency)
+        self._diagnostics.add(plan)
         return self._sequence
 
     def _tell_health(self) -> None:

@@ -61,6 +61,7 @@ class Task(Errand):
         self._seen = -math.inf  # stamp of the last observation
         self._resting_since: float | None = None
         self.progress = math.nan
+        self.subtask = ""  # what the newest plan's text says; empty where it saw none
 
     def run(self) -> Verdict:
         """See `Errand`. One that is given up ends with a plan that stays where the robot is."""
@@ -89,6 +90,8 @@ class Task(Errand):
         self._commitments.note(plan, self._publish(plan), self._now(), execution)
         self.plans += 1
         self.progress = plan.progress
+        seen = None if plan.thought is None else plan.thought.scaffold
+        self.subtask = "" if seen is None else seen.subtask
         return self._judge(plan, observation)
 
     def _judge(self, plan: Plan, observation: Observation) -> Verdict | None:
