@@ -34,6 +34,7 @@ class DexdataReader:
     def __init__(self, settings: SourceSettings, layout: Layout | None) -> None:
         self._settings, self._layout = settings, layout
         self._paths = find_episodes(settings.folder)
+        self._last: tuple[int, list[Line]] | None = None  # what was read last
         self.lengths = [_count_lines(path) for path in self._paths]
         if layout is not None and settings.fps is None:
             message = "is missing, and Dexdata do not say it; add the frames per second"
@@ -45,16 +46,9 @@ class DexdataReader:
 
     def lines(self, episode: int) -> list[Line]:
         """What an episode's lines hold."""
-        name = self.title(episode)
-        try:
-            with self._paths[episode].open(encoding="utf-8") as file:
-                lines = [json.loads(text) for text in file if text.strip()]
-        except (OSError, ValueError) as cause:
-            raise BrokenEpisodeError(f"{name}: cannot be read ({cause})") from cause
-        for number, line in enumerate(lines, 1):
-            if not isinstance(line, dict) or not isinstance(line.get("is_robot"), bool):
-                raise BrokenEpisodeError(f"{name}: line {number} does not say 'is_robot'")
-        return lines
+        if self._last is None or self._last[0] != episode:
+            self._last = episode, self._read_lines(episode)
+        return self._last[1]
 
     def track(self, episode: int) -> Track:
         """The numbers of an episode of a robot."""
@@ -77,8 +71,13 @@ class DexdataReader:
             answers=tuple(answer for _, answer in dialogues),
         )
 
-    def pictures(self, episode: int, frames: Sequence[int]) -> Iterator[dict[str, np.ndarray]]:
-        """Pictures by slot at the frames, which rise, decoded one after another."""
+    def pictures(
+        self, episode: int, frames: Sequence[int], times: Sequence[float] = ()
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Pictures by slot at the frames, which rise, decoded one after another.
+
+        Lines say which picture is theirs, so ``times`` are of no use.
+        """
         frames, lines, name = list(frames), self.lines(episode), self.title(episode)
         cameras = self._settings.cameras
         streams = [self._stream([lines[frame] for frame in frames], key, name) for key in cameras]
@@ -86,6 +85,18 @@ class DexdataReader:
             views = (next(stream) for stream in streams)
             pairs = zip(cameras.values(), views, strict=True)
             yield {slot: picture for slot, picture in pairs if picture is not None}
+
+    def _read_lines(self, episode: int) -> list[Line]:
+        name = self.title(episode)
+        try:
+            with self._paths[episode].open(encoding="utf-8") as file:
+                lines = [json.loads(text) for text in file if text.strip()]
+        except (OSError, ValueError) as cause:
+            raise BrokenEpisodeError(f"{name}: cannot be read ({cause})") from cause
+        for number, line in enumerate(lines, 1):
+            if not isinstance(line, dict) or not isinstance(line.get("is_robot"), bool):
+                raise BrokenEpisodeError(f"{name}: line {number} does not say 'is_robot'")
+        return lines
 
     def _stack(
         self, lines: Sequence[Line], key: str, columns: Sequence[str], name: str

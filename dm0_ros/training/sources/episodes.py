@@ -29,8 +29,13 @@ class Reader(Protocol):
     def track(self, episode: int) -> Track:
         """The numbers of an episode."""
 
-    def pictures(self, episode: int, frames: Sequence[int]) -> Iterator[dict[str, np.ndarray]]:
-        """Pictures by slot at the frames, which rise, decoded one after another."""
+    def pictures(
+        self, episode: int, frames: Sequence[int], times: Sequence[float]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Pictures by slot at the frames, which rise, decoded one after another.
+
+        ``times`` are those frames' own, s from the episode's beginning, as its track has them.
+        """
 
     def title(self, episode: int) -> str:
         """What an episode is called in messages."""
@@ -64,7 +69,8 @@ class EpisodeSource:
         """The samples of those indices, which rise, one at a time."""
         track = self._track(episode)
         frames = [index * self._settings.every for index in indices]
-        for frame, pictures in zip(frames, self._reader.pictures(episode, frames), strict=True):
+        views = self._reader.pictures(episode, frames, track.times[frames])
+        for frame, pictures in zip(frames, views, strict=True):
             numbers = cut_chunks(track, self.layout, self._settings, [frame])
             yield Sample(
                 pictures=pictures,

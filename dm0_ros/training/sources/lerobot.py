@@ -111,11 +111,12 @@ class LeRobotReader:
             instructions=tuple(self._task(int(index), name) for index in rows["task_index"]),
         )
 
-    def pictures(self, episode: int, frames: Sequence[int]) -> Iterator[dict[str, np.ndarray]]:
+    def pictures(
+        self, episode: int, frames: Sequence[int], times: Sequence[float]
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Pictures by slot at the frames, which rise, decoded one after another."""
-        frames = list(frames)
         cameras = self._settings.cameras
-        streams = [self._stream(episode, key, frames) for key in cameras]
+        streams = [self._stream(episode, key, frames, times) for key in cameras]
         for _ in frames:
             yield {
                 slot: next(stream) for slot, stream in zip(cameras.values(), streams, strict=True)
@@ -189,7 +190,9 @@ class LeRobotReader:
             raise BrokenEpisodeError(f"{name}: {path} has not the rows that {EPISODES} says")
         return rows
 
-    def _stream(self, episode: int, key: str, frames: list[int]) -> Iterator[np.ndarray]:
+    def _stream(
+        self, episode: int, key: str, frames: Sequence[int], times: Sequence[float]
+    ) -> Iterator[np.ndarray]:
         if self._info.features[key]["dtype"] == "image":
             stored = self._rows(episode, [key])[key]
             name = self.title(episode)
@@ -198,9 +201,8 @@ class LeRobotReader:
         place = {f"{w}_index": int(meta[f"videos/{key}/{w}_index"][episode]) for w in _FILE}
         path = self._folder / self._info.video_path.format(video_key=key, **place)
         start = float(meta[f"videos/{key}/from_timestamp"][episode])
-        times = np.asarray(self._rows(episode, ["timestamp"])["timestamp"], np.float64)
-        tolerance = 0.5 / self._info.fps
-        return read_frames(path, start + times[frames], tolerance, self.title(episode))
+        due = [start + time for time in times]
+        return read_frames(path, due, 0.5 / self._info.fps, self.title(episode))
 
 
 _FILE = ("chunk", "file")
