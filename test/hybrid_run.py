@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from hybrid_samples import tiny_recipe, tiny_trainer
 
+from dm0_ros.training import trainer
 from dm0_ros.training.processes import join_processes
 
 
@@ -24,7 +25,10 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--until", type=int)
     parser.add_argument("--settings", type=json.loads, default={})
+    parser.add_argument("--exact", action="store_true", help="no bfloat16, whatever is faster")
     options = parser.parse_args()
+    if options.exact:
+        trainer.has_fast_bfloat16 = lambda device: False
 
     def report(step, losses):
         if step == options.until:
@@ -32,15 +36,15 @@ def main():
 
     with join_processes("cpu") as processes:
         recipe = tiny_recipe(**options.settings)
-        trainer = tiny_trainer(options.folder, recipe, processes)
+        run = tiny_trainer(options.folder, recipe, processes)
         try:
-            network = trainer.run(report)
+            network = run.run(report)
         except Interruption:
             network = None
         if processes.leads:
             if network:
                 torch.save(network.state_dict(), options.folder / "network.pt")
-            json.dump(trainer.losses, sys.stdout)
+            json.dump(run.losses, sys.stdout)
 
 
 if __name__ == "__main__":
