@@ -168,7 +168,7 @@ class NavigatorNode(LifecycleNode):
 
     def deactivate(self) -> None:
         """Take no goals; the one that runs is ended first, and the base stops."""
-        if not self._server.deactivate("the navigator was deactivated", _END_TIMEOUT):
+        if not self._server.deactivate(_END_TIMEOUT):
             raise Dm0Error(f"the running mission did not end within {_END_TIMEOUT:g} s")
 
     def release(self) -> None:
@@ -223,17 +223,12 @@ class NavigatorNode(LifecycleNode):
             if self._judging:
                 self._judge.note(self._truth)
 
-    def check(self, instruction: str) -> str:
-        """See `Host`."""
-        try:
-            if self._policy:
-                self._policy.check_instruction(instruction)
-        except InstructionError as error:
-            return str(error)
-        return "" if instruction.strip() else "the instruction is empty; say what to find"
-
     def make_mission(self, instruction: str, time_limit: float) -> Mission:
         """See `Host`."""
+        if self._policy:
+            self._policy.check_instruction(instruction)
+        if not instruction.strip():
+            raise InstructionError("the instruction is empty; say what to find")
         names = ("period", "observation_timeout", "votes", "attempts")
         names += ("stop_distance", "stop_turn")
         settings = MissionSettings(

@@ -159,9 +159,7 @@ class PolicyNode(LifecycleNode):
         timer = self.create_timer(
             _DIAGNOSTICS_PERIOD, self._tell_health, MutuallyExclusiveCallbackGroup()
         )
-        self._server = InstructionServer(
-            self, self._policy.check_instruction, self._make_task, self._run
-        )
+        self._server = InstructionServer(self, self._make_task, self._run)
         self._undo += [
             self._server.destroy,
             partial(self.destroy_timer, timer),
@@ -179,7 +177,7 @@ class PolicyNode(LifecycleNode):
 
     def deactivate(self) -> None:
         """Take no instructions; the one that runs is ended first."""
-        if not self._server.deactivate("the policy was deactivated", _END_TIMEOUT):
+        if not self._server.deactivate(_END_TIMEOUT):
             raise Dm0Error(f"the running inference did not end within {_END_TIMEOUT:g} s")
 
     def release(self) -> None:
@@ -217,6 +215,7 @@ class PolicyNode(LifecycleNode):
         return read_clock(self.get_clock())
 
     def _make_task(self, instruction: str, time_limit: float) -> Task:
+        self._policy.check_instruction(instruction)
         robot = self._robot.executor
         names = ("observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
@@ -259,7 +258,7 @@ class PolicyNode(LifecycleNode):
         return self._sequence
 
     def _tell_health(self) -> None:
-        task = self._server.task
+        task = self._server.errand
         state = f"pursues '{task.instruction}'" if task else "waits for an instruction"
         complaint = task.complaint if task else ""
         stamp = self.get_clock().now().to_msg()
