@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 from nav_msgs.msg import Odometry, Path
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from dm0_ros.errors import Dm0Error, InstructionError, ObservationError, RobotError
@@ -33,7 +32,7 @@ from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
 from dm0_ros.nodes.nav2_output import Nav2Output
 from dm0_ros.nodes.navigation_goals import NavigationServer
 from dm0_ros.nodes.parameters import declare
-from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
+from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR
 from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.protocol import Observation, Policy
@@ -143,11 +142,8 @@ class NavigatorNode(LifecycleNode):
         )
         self._subscribe(Odometry, "odom", self._take_odometry, SENSOR)
         if camera:
-            compressed = self._value("compressed")
-            kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
-            decode = picture_from_compressed if compressed else picture_from_image
-            topic = f"camera/{camera.slot}/{ending}"
-            self._subscribe(kind, topic, partial(self._take_picture, topic, decode), SENSOR)
+            kind, topic, decode = find_camera_topic(camera.slot, self._value("compressed"))
+            self._subscribe(kind, topic, partial(self._take_picture, decode), SENSOR)
         elif self._value("head") == "waypoints":
             self._subscribe(Path, "answer", self._take_path, COMMAND)
         else:
@@ -192,9 +188,9 @@ class NavigatorNode(LifecycleNode):
                 self._travelled += float(np.linalg.norm(fix.pose[:2] - self._place))
             self._place = fix.pose[:2]
 
-    def _take_picture(self, topic: str, decode: Callable, message) -> None:
+    def _take_picture(self, decode: Callable, message) -> None:
         stamp = to_seconds(message.header.stamp)
-        self._senses.add_picture(stamp, partial(decode, message, topic))
+        self._senses.add_picture(stamp, partial(decode, message))
 
     def _take_answer(self, text: str) -> None:
         self._answer = self._head.read(text)

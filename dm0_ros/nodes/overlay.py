@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from geometry_msgs.msg import Point
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -17,7 +17,7 @@ from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.lifecycle import run_node
 from dm0_ros.nodes.messages import plan_from_chunk, read_chunk
 from dm0_ros.nodes.parameters import declare
-from dm0_ros.nodes.pictures import image_from_picture, picture_from_compressed, picture_from_image
+from dm0_ros.nodes.pictures import find_camera_topic, image_from_picture
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_duration, to_seconds
 from dm0_ros.nodes.tool_path import ToolPaths
@@ -58,17 +58,15 @@ class OverlayNode(Node):
         self._markers = self.create_publisher(MarkerArray, "overlay/markers", COMMAND)
         self.create_subscription(ActionChunk, "action_chunk", self._take_chunk, COMMAND)
         self.create_subscription(ExecutorStatus, "executor_status", self._take_status, STATUS)
-        kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
-        decode = picture_from_compressed if compressed else picture_from_image
         known = self._spec.simulation.cameras if self._spec.simulation else {}
         for slot in self._spec.camera_slots:
             camera = known.get(slot)
-            if camera and camera.link:
+            if camera and camera.link not in (None, self._tools.frame):
                 continue  # moves with the arm: nothing to see of the path there
             projection = Projection.of(camera) if camera else None
             publisher = self.create_publisher(Image, f"overlay/{slot}/image", SENSOR)
-            topic = f"camera/{slot}/{ending}"
-            take = partial(self._take_picture, slot, topic, decode, projection, publisher)
+            kind, topic, decode = find_camera_topic(slot, compressed)
+            take = partial(self._take_picture, slot, decode, projection, publisher)
             self.create_subscription(kind, topic, take, SENSOR)
 
     def _take_status(self, message: ExecutorStatus) -> None:
@@ -108,7 +106,6 @@ class OverlayNode(Node):
     def _take_picture(
         self,
         slot: str,
-        topic: str,
         decode: Callable,
         projection: Projection | None,
         publisher,
@@ -121,7 +118,7 @@ class OverlayNode(Node):
         if not publisher.get_subscription_count():
             return
         try:
-            picture = decode(message, topic)
+            picture = decode(message)
         except ObservationError as error:
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
             return

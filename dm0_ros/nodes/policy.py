@@ -13,7 +13,7 @@ from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import JointState
 
 from dm0_ros.errors import Dm0Error, ObservationError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
@@ -22,7 +22,7 @@ from dm0_ros.nodes.instructions import InstructionServer
 from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
 from dm0_ros.nodes.messages import chunk_from_plan
 from dm0_ros.nodes.parameters import declare
-from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
+from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.commitment import Execution
@@ -146,12 +146,9 @@ class PolicyNode(LifecycleNode):
     def _open_topics(self, slots: tuple[str, ...]) -> None:
         sensors = MutuallyExclusiveCallbackGroup()
         subscribe = partial(self._keep_subscription, sensors)
-        compressed = self._value("compressed")
-        kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
-        decode = picture_from_compressed if compressed else picture_from_image
         for slot in slots:
-            topic = f"camera/{slot}/{ending}"
-            subscribe(kind, topic, partial(self._take_picture, slot, topic, decode), SENSOR)
+            kind, topic, decode = find_camera_topic(slot, self._value("compressed"))
+            subscribe(kind, topic, partial(self._take_picture, slot, decode), SENSOR)
         subscribe(JointState, "joint_states", self._take_joints, SENSOR)
         subscribe(ExecutorStatus, "executor_status", self._take_status, STATUS)
         self._chunks = self.create_lifecycle_publisher(ActionChunk, "action_chunk", COMMAND)
@@ -188,9 +185,9 @@ class PolicyNode(LifecycleNode):
             self._worker.shutdown(wait=False, cancel_futures=True)
         self._worker = self._server = self._policy = None
 
-    def _take_picture(self, slot: str, topic: str, decode: Callable, message) -> None:
+    def _take_picture(self, slot: str, decode: Callable, message) -> None:
         stamp = to_seconds(message.header.stamp)
-        self._gatherer.add_picture(slot, stamp, partial(decode, message, topic))
+        self._gatherer.add_picture(slot, stamp, partial(decode, message))
 
     def _take_joints(self, message: JointState) -> None:
         stamp = to_seconds(message.header.stamp)
