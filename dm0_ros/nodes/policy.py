@@ -32,8 +32,8 @@ from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.threads import choose_threads
 from dm0_ros.policy.verdict import Verdict
+from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.loading import as_simulated, load_robot
-from dm0_ros.robots.spec import Space
 
 _THREADS = 4  # of ROS: lifecycle and parameters, sensors, the waiting action, timers
 _DIAGNOSTICS_PERIOD = 1.0  # s
@@ -98,10 +98,10 @@ class PolicyNode(LifecycleNode):
                 f"the checkpoint was not ready within {limit:g} s; raise load_timeout"
             ) from error
         spec = self._policy.spec
-        if spec.space is Space.BASE_TWIST:
+        if driven := [name for name in spec.action_names if name in BASE_COLUMNS]:
             raise Dm0Error(
-                f"{spec.name} plans in {spec.space.value}, which the executor cannot follow: "
-                "choose a checkpoint of a layout of joints or poses"
+                f"{spec.name} drives a base ({', '.join(driven)}), which the executor does not: "
+                "choose a checkpoint of a layout of joints or poses alone"
             )
         self._gatherer = Gatherer(spec, self._robot)
         self._diagnostics = PolicyDiagnostics(spec.name)

@@ -62,7 +62,7 @@ def choose_shipped(robot: str, task: str = "") -> str:
     raise CheckpointError(
         f"{FAMILY}: no checkpoint comes with the package for {robot}{task and f' and task {task}'}"
         "; train one with a recipe of your own (docs/training.md) and give its folder as the "
-        f"checkpoint, or choose from {', '.join(there)}"
+        f"checkpoint (there are {', '.join(there) or 'none'})"
     )
 
 
