@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the policy node tells /diagnostics: how long plans take, how old the pictures are."""
+"""What those who make plans tell /diagnostics: how long plans take, how old observations are."""
 
 import threading
 from collections import deque
@@ -13,11 +13,12 @@ from dm0_ros.policy.protocol import Latency
 _WINDOW = 100  # plans that the percentiles are taken over
 
 
-class PolicyDiagnostics:
+class PlanDiagnostics:
     """Collects latencies; any thread may add."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, node: str, name: str) -> None:
+        """``node`` is what makes plans, ``name`` which one: a checkpoint, or a robot."""
+        self._node, self._name = node, name
         self._lock = threading.Lock()
         self._latencies: deque[Latency] = deque(maxlen=_WINDOW)
 
@@ -29,13 +30,13 @@ class PolicyDiagnostics:
     def report(
         self, stamp: Time, ages: dict[str, float], state: str, complaint: str
     ) -> DiagnosticArray:
-        """The message: ``ages`` of pictures (s) by slot, what the node does, what it lacks."""
+        """The message: ``ages`` of sensors (s), what the node does, what it lacks."""
         with self._lock:
             latencies = list(self._latencies)
-        status = DiagnosticStatus(name=f"policy: {self._name}", hardware_id=self._name)
+        status = DiagnosticStatus(name=f"{self._node}: {self._name}", hardware_id=self._name)
         status.level = DiagnosticStatus.WARN if complaint else DiagnosticStatus.OK
         status.message = complaint or state
-        values = {f"age of camera {slot} (s)": f"{age:.3f}" for slot, age in ages.items()}
+        values = {f"age of {sensor} (s)": f"{age:.3f}" for sensor, age in ages.items()}
         if latencies:
             totals = [latency.total for latency in latencies]
             values["plan latency p50 (ms)"] = f"{np.percentile(totals, 50):.1f}"

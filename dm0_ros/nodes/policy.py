@@ -4,54 +4,45 @@
 The network works in one thread of its own, from its loading on; ROS is served by others.
 """
 
-import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import JointState
 
 from dm0_ros.errors import Dm0Error, ObservationError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
-from dm0_ros.nodes.diagnostics import PolicyDiagnostics
+from dm0_ros.nodes.diagnostics import PlanDiagnostics
+from dm0_ros.nodes.goal_node import GoalNode
 from dm0_ros.nodes.instructions import InstructionServer
-from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
+from dm0_ros.nodes.lifecycle import run_node
 from dm0_ros.nodes.messages import chunk_from_plan
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
-from dm0_ros.nodes.stamps import read_clock, to_seconds
+from dm0_ros.nodes.stamps import to_seconds
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.threads import choose_threads
-from dm0_ros.policy.verdict import Verdict
 from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.loading import as_simulated, load_robot
 
 _THREADS = 4  # of ROS: lifecycle and parameters, sensors, the waiting action, timers
-_DIAGNOSTICS_PERIOD = 1.0  # s
-_END_TIMEOUT = 10.0  # s: how long a deactivation waits for the inference in progress
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(GoalNode):
     """Loads a policy in configure, and while active pursues one instruction at a time."""
 
     def __init__(self) -> None:
         super().__init__("policy")
         self._declare_parameters()
-        self._worker: ThreadPoolExecutor | None = None
-        self._server: InstructionServer | None = None
         self._status = ExecutorStatus()
         self._sequence = 0
-        self._instruction = ""
-        self._undo: list[Callable[[], object]] = []
 
     def _declare_parameters(self) -> None:
         fixed = partial(declare, self, read_only=True)
@@ -81,16 +72,13 @@ class PolicyNode(LifecycleNode):
         tuned("rest_time", 1.5, "So long plans must ask for no motion (s)", (0.0, 600.0))
         tuned("rest_distance", 0.03, "Which is: rows this near the joints (rad)", (0.0, 3.0))
 
-    def _value(self, name: str):
-        return self.get_parameter(name).value
-
     def configure(self) -> None:
         """Load and warm up the policy, then open the topics."""
-        self._robot = load_robot(self._value("robot"))
-        if self._value("simulated"):
+        self._robot = load_robot(self.value("robot"))
+        if self.value("simulated"):
             self._robot = as_simulated(self._robot)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
-        limit = self._value("load_timeout")
+        self.employ()
+        limit = self.value("load_timeout")
         try:
             self._policy = self._worker.submit(self._load).result(limit)
         except FutureTimeoutError as error:
@@ -104,28 +92,25 @@ class PolicyNode(LifecycleNode):
                 "choose a checkpoint of a layout of joints or poses alone"
             )
         self._gatherer = Gatherer(spec, self._robot)
-        self._diagnostics = PolicyDiagnostics(spec.name)
         self._open_topics(spec.camera_slots)
+        server = InstructionServer(self, self._make_task, self.run)
+        self.serve(server, PlanDiagnostics("policy", spec.name))
 
     def _load(self) -> Policy:
-        import torch  # here, in the network's thread: it takes seconds
-
         from dm0_ros.engine import EngineOptions
 
-        # On Linux this counts for the calling thread and those that it starts: not for ROS.
-        os.nice(self._value("niceness"))
-        torch.set_num_threads(self._value("threads") or choose_threads())
+        self.settle_in(self.value("threads") or choose_threads())
         policy = load_policy(
-            self._value("checkpoint"),
+            self.value("checkpoint"),
             self._robot,
-            device=self._value("device"),
-            dtype=self._value("dtype") or None,
+            device=self.value("device"),
+            dtype=self.value("dtype") or None,
             options=EngineOptions(
                 guidance=self._choose_guidance(),
-                compiled=self._value("compiled"),
-                fp8=self._value("fp8"),
+                compiled=self.value("compiled"),
+                fp8=self.value("fp8"),
             ),
-            seed=self._value("seed"),
+            seed=self.value("seed"),
         )
         latency, spec = policy.warm_up(), policy.spec
         self.get_logger().info(
@@ -137,7 +122,7 @@ class PolicyNode(LifecycleNode):
     def _choose_guidance(self):
         from dm0_ros.model.guidance import Guidance
 
-        name = self._value("guidance")
+        name = self.value("guidance")
         known = [kind.value for kind in Guidance]
         if name not in known:
             raise Dm0Error(f"guidance is '{name}'; choose one of {', '.join(known)}")
@@ -145,45 +130,14 @@ class PolicyNode(LifecycleNode):
 
     def _open_topics(self, slots: tuple[str, ...]) -> None:
         sensors = MutuallyExclusiveCallbackGroup()
-        subscribe = partial(self._keep_subscription, sensors)
+        subscribe = partial(self.subscribe, group=sensors)
         for slot in slots:
-            kind, topic, decode = find_camera_topic(slot, self._value("compressed"))
+            kind, topic, decode = find_camera_topic(slot, self.value("compressed"))
             subscribe(kind, topic, partial(self._take_picture, slot, decode), SENSOR)
         subscribe(JointState, "joint_states", self._take_joints, SENSOR)
         subscribe(ExecutorStatus, "executor_status", self._take_status, STATUS)
         self._chunks = self.create_lifecycle_publisher(ActionChunk, "action_chunk", COMMAND)
-        self._health = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        timer = self.create_timer(
-            _DIAGNOSTICS_PERIOD, self._tell_health, MutuallyExclusiveCallbackGroup()
-        )
-        self._server = InstructionServer(self, self._make_task, self._run)
-        self._undo += [
-            self._server.destroy,
-            partial(self.destroy_timer, timer),
-            partial(self.destroy_publisher, self._chunks),
-            partial(self.destroy_publisher, self._health),
-        ]
-
-    def _keep_subscription(self, group, kind, topic, callback, quality) -> None:
-        made = self.create_subscription(kind, topic, callback, quality, callback_group=group)
-        self._undo.append(partial(self.destroy_subscription, made))
-
-    def activate(self) -> None:
-        """Take instructions."""
-        self._server.activate()
-
-    def deactivate(self) -> None:
-        """Take no instructions; the one that runs is ended first."""
-        if not self._server.deactivate(_END_TIMEOUT):
-            raise Dm0Error(f"the running inference did not end within {_END_TIMEOUT:g} s")
-
-    def release(self) -> None:
-        """Close the topics and forget the policy."""
-        while self._undo:
-            self._undo.pop()()
-        if self._worker:
-            self._worker.shutdown(wait=False, cancel_futures=True)
-        self._worker = self._server = self._policy = None
+        self._undo.append(partial(self.destroy_publisher, self._chunks))
 
     def _take_picture(self, slot: str, decode: Callable, message) -> None:
         stamp = to_seconds(message.header.stamp)
@@ -208,19 +162,16 @@ class PolicyNode(LifecycleNode):
             "reset it (service executor/reset) once that is safe"
         )
 
-    def _now(self) -> float:
-        return read_clock(self.get_clock())
-
     def _make_task(self, instruction: str, time_limit: float) -> Task:
         self._policy.check_instruction(instruction)
         robot = self._robot.executor
         names = ("observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
-            period=self._value("period") or self._policy.spec.period,
-            time_limit=time_limit or self._value("time_limit"),
-            rest_distance=self._value("rest_distance"),
+            period=self.value("period") or self._policy.spec.period,
+            time_limit=time_limit or self.value("time_limit"),
+            rest_distance=self.value("rest_distance"),
             latency=robot.observation_latency + robot.actuation_latency,
-            **{name: self._value(name) for name in names},
+            **{name: self.value(name) for name in names},
         )
         return Task(
             self._policy,
@@ -230,12 +181,9 @@ class PolicyNode(LifecycleNode):
             frozenset(self._robot.joint_names),
             publish=partial(self._publish, instruction),
             look=self._look,
-            now=self._now,
+            now=self.now,
             find_fault=self._find_fault,
         )
-
-    def _run(self, task: Task) -> Verdict:
-        return self._worker.submit(task.run).result()
 
     def _look(self) -> Execution:
         status = self._status
@@ -254,13 +202,15 @@ class PolicyNode(LifecycleNode):
         self._diagnostics.add(plan.latency)
         return self._sequence
 
-    def _tell_health(self) -> None:
+    def ages(self) -> dict[str, float]:
+        """See `GoalNode`."""
+        ages = self._gatherer.ages(self.now())
+        return {f"camera {slot}": age for slot, age in ages.items()}
+
+    def complaint(self) -> str:
+        """See `GoalNode`."""
         task = self._server.errand
-        state = f"pursues '{task.instruction}'" if task else "waits for an instruction"
-        complaint = task.complaint if task else ""
-        stamp = self.get_clock().now().to_msg()
-        ages = self._gatherer.ages(self._now())
-        self._health.publish(self._diagnostics.report(stamp, ages, state, complaint))
+        return task.complaint if task else ""
 
 
 def main() -> int:

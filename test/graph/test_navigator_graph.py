@@ -7,10 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from driving import Drive, write_base
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry, Path
+from rclpy.action import ActionClient
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -23,6 +25,14 @@ from dm0_ros.sim.house_simulator import HouseSimulator
 
 BASE = load_robot("mobile_base").base
 Result = NavigateToObject.Result
+
+
+def newest(health):
+    """The newest status and its values, or None before there is one."""
+    if not health:
+        return None
+    (status,) = health[-1].status
+    return status, {entry.key: entry.value for entry in status.values}
 
 
 def test_the_simulator_looks_like_a_base_with_a_camera(graph):
@@ -118,8 +128,21 @@ def test_cancel_brings_the_base_to_rest(graph):
 
 
 def test_a_base_whose_odometry_ends_is_stopped_and_named(graph):
+    health = graph.collect(DiagnosticArray, "/diagnostics", 10)
     drive = Drive(graph)
+
+    def tells(text, level):
+        told = newest(health)
+        return told and text in told[0].message and told[0].level == level
+
+    idle = "waits for an instruction; the base is IDLE"
+    graph.wait(lambda: tells(idle, DiagnosticStatus.OK), "a healthy navigator")
     handle = drive.send()
+    graph.wait(lambda: tells("pursues 'find the chair'", DiagnosticStatus.OK), "its work")
+    status, values = newest(health)
+    assert (status.name, status.hardware_id) == ("navigator: mobile_base", "mobile_base")
+    assert set(values) == {"age of odometry (s)"}  # who answers in words has the pictures
+    assert 0.0 <= float(values["age of odometry (s)"]) < 60.0
     drive.say("move forward 75 cm")
     graph.wait(lambda: drive.commands and drive.commands[-1].linear.x > 0.1, "motion")
     drive.simulator.end(signal.SIGKILL)
@@ -127,6 +150,7 @@ def test_a_base_whose_odometry_ends_is_stopped_and_named(graph):
     assert result.outcome == Result.FAULT and "newest odometry is" in result.message
     graph.wait(lambda: not drive.commands[-1].linear.x, "rest")
     assert any("the last odometry is" in feedback.reason for feedback in drive.feedback)
+    graph.wait(lambda: tells("newest odometry is", DiagnosticStatus.WARN), "a complaint")
     assert drive.process.running()
 
 
@@ -167,5 +191,18 @@ def test_dm0_up_starts_and_ends_both(graph):
 
     graph.wait(active, "an active navigator")
     assert "dm0-nano-navigation is ready" in up.output
+    health = graph.collect(DiagnosticArray, "/diagnostics", 10)
+    client = ActionClient(graph.node, NavigateToObject, "navigate_to_object")
+    graph.wait(client.server_is_ready, "the action server")
+    client.send_goal_async(NavigateToObject.Goal(instruction="find the chair"))
+
+    def planned():
+        told = newest(health)
+        return told and "plan latency p99 (ms)" in told[1]
+
+    graph.wait(planned, "the latency of a plan")
+    values = newest(health)[1]
+    assert {"age of odometry (s)", "age of picture (s)"} <= set(values)
+    assert float(values["flow p50 (ms)"]) > 0.0
     assert up.end(signal.SIGINT, timeout=40.0) == 0
     assert "Traceback" not in up.output
