@@ -13,7 +13,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry, Path
 from rclpy.action import ActionClient
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
 from dm0_ros.action import NavigateToObject
@@ -41,7 +41,9 @@ def test_the_simulator_looks_like_a_base_with_a_camera(graph):
     truths = graph.collect(Odometry, "simulator/ground_truth", SENSOR)
     pictures = graph.collect(Image, "camera/front/image_raw", SENSOR)
     depths = graph.collect(Image, "camera/front/depth", SENSOR)
-    graph.wait(lambda: len(odometry) > 5 and pictures and depths and truths, "all topics")
+    infos = graph.collect(CameraInfo, "camera/front/camera_info", SENSOR)
+    told = (pictures, depths, truths, infos)
+    graph.wait(lambda: len(odometry) > 5 and all(told), "all topics")
     assert (odometry[0].header.frame_id, odometry[0].child_frame_id) == ("odom", "base_link")
     assert fix_from_odometry(odometry[0]).pose == pytest.approx([0, 0, 0])
     reference = HouseSimulator(load_robot("mobile_base"), seed=3)
@@ -57,11 +59,29 @@ def test_the_simulator_looks_like_a_base_with_a_camera(graph):
     )
     found = np.frombuffer(depth.data, "<f4").reshape(480, 640)
     assert found == pytest.approx(view.depth, abs=1e-3)
+    check_floor(infos[-1], found, reference.spec.simulation.cameras["front"])
     assert graph.call(Trigger, "house_simulator/reset").success
     graph.wait(
         lambda: not np.allclose(fix_from_odometry(truths[-1]).pose, reference.pose),
         "another start",
     )
+
+
+def check_floor(info, depth, camera):
+    """By the camera's geometry and the depth, the floor is flat and where it is."""
+    assert (info.height, info.width) == depth.shape
+    assert info.header.frame_id == "camera_front_optical"
+    rows, columns = np.mgrid[: info.height, : info.width]
+    rays = np.linalg.solve(
+        info.k.reshape(3, 3),
+        np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1).astype(float),
+    )
+    ahead, _, up = np.subtract(camera.target, camera.position)
+    tilt = math.atan2(up, ahead)
+    heights = camera.position[2] + depth.ravel() * (math.sin(tilt) - math.cos(tilt) * rays[1])
+    floor = np.abs(heights) < 0.02
+    assert floor.sum() > 10000
+    assert np.median(np.abs(heights[floor])) < 1e-5  # half a pixel would be 2e-3
 
 
 def test_words_drive_the_base_and_the_drive_is_judged(graph):
