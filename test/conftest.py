@@ -37,7 +37,7 @@ SETTINGS = {
 }
 
 
-def write_checkpoint(folder, progress=False, vocabulary=300, words=(), **settings):
+def write_checkpoint(folder, progress=False, width=12, vocabulary=300, words=(), **settings):
     # Imported here: tests that need no network must not pay for torch, nor fail without it.
     import torch
 
@@ -57,7 +57,7 @@ def write_checkpoint(folder, progress=False, vocabulary=300, words=(), **setting
         vision=VisionConfig(image_size=56, patch_size=14, width=16, layers=1, heads=2),
         llm=stream,
         expert=replace(stream, hidden_size=24),
-        action_dim=12,
+        action_dim=width,
         chunk_size=6,
         progress=progress,
         bf16=False,
@@ -73,7 +73,7 @@ def write_checkpoint(folder, progress=False, vocabulary=300, words=(), **setting
     # the noise of an untrained network's rows: rad, or metres of a pose
     scale = 0.1 if settings["layout"] == "joint" else 0.003
     random = np.random.default_rng(0).normal(scale=scale, size=(100, len(columns)))
-    save_stats(compute_stats(random, random, width=12), folder)
+    save_stats(compute_stats(random, random, width=width), folder)
     write_tokenizer(folder, words)
     return folder
 
@@ -88,6 +88,13 @@ def tiny_checkpoint(tmp_path):
 def tiny_pose_checkpoint(tmp_path):
     """The same for a layout of poses, as nearly all public checkpoints have, and a UR5 too."""
     return write_checkpoint(tmp_path / "poses", layout="pose", robots=["franka", "ur5"])
+
+
+@pytest.fixture
+def tiny_mobile_checkpoint(tmp_path):
+    """The same for two arms and the base below them: 16 columns."""
+    folder, robots = tmp_path / "mobile", ["mobile_aloha"]
+    return write_checkpoint(folder, layout="mobile", robots=robots, width=16)
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from arm_tables import TABLES
 
 from dm0_ros import bringup
 from dm0_ros.commands.up import Follower, up
 from dm0_ros.errors import Dm0Error
-from dm0_ros.resources import find_resource
+from dm0_ros.resources import find_resource, list_resources
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,6 +65,11 @@ def test_a_base_has_a_navigator_that_is_judged_in_simulation_alone():
     scene = by_name("mobile_base", sim="true", world="habitat:/data/scene.glb")
     assert scene["house_simulator"].parameters["world"] == "habitat:/data/scene.glb"
     assert "house" not in scene["navigator"].parameters
+
+
+def test_arms_on_a_base_have_what_arms_have():
+    assert set(by_name("mobile_aloha")) == set(by_name())
+    assert set(by_name("mobile_aloha_holonomic", sim="true")) == set(by_name(sim="true"))
 
 
 def test_choices_reach_the_nodes_that_they_concern():
@@ -160,10 +164,11 @@ def test_launch_files_say_nothing_of_their_own():
         assert path.name.removesuffix(".launch.py") in source
 
 
-def test_every_arm_has_a_launch_file():
+def test_every_robot_has_a_launch_file():
     files = sorted((ROOT / "launch").glob("*.launch.py"))
     offered = [re.findall(r'"(\w+)"', path.read_text().partition("robots=")[2]) for path in files]
-    assert {name for names in offered for name in names} >= set(TABLES)
+    robots = {name.removesuffix(".yaml") for name in list_resources("config", ".yaml")}
+    assert {name for names in offered for name in names} >= robots - {"checkpoints"}
 
 
 def test_bringup_needs_no_ros():

@@ -45,6 +45,10 @@ def test_what_is_wrong_with_a_plan_is_named():
     refuse("fr3_joint3 is nan in row 2", values=changed(2, 2, np.nan))
     refuse("fr3_joint7 is inf in row 0", values=changed(0, 6, np.inf))
     refuse(r"fr3_joint1: row 4 wants 1e\+09, far outside", values=changed(4, 0, 1e9))
+    wider = np.pad(CHUNK.values, [(0, 0), (0, 1)])
+    refuse(
+        r"drives a base \(vx\), which the executor does not", names=(*names, "vx"), values=wider
+    )
     refuse("unknown column elbow", names=("elbow", *names[1:]))
     refuse("lacks fr3_joint1", names=names[1:], values=CHUNK.values[:, 1:])
     refuse("names fr3_joint2 twice", names=(names[1], *names[1:]))

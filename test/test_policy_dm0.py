@@ -61,8 +61,13 @@ def test_spec_says_what_the_checkpoint_and_the_robot_say(tiny_checkpoint):
 
 def test_plans_follow_each_other_as_the_authors_let_them(tiny_checkpoint):
     assert load_policy(tiny_checkpoint, ROBOT).spec.period == 0.2
-    say_executed_rows(tiny_checkpoint, 5)
-    assert load_policy(tiny_checkpoint, ROBOT).spec.period == pytest.approx(0.5)
+    say_executed_rows(tiny_checkpoint, 1)
+    assert load_policy(tiny_checkpoint, ROBOT).spec.period == pytest.approx(0.1)
+
+
+def test_a_plan_is_followed_by_the_next_before_it_ends(tiny_checkpoint):
+    say_executed_rows(tiny_checkpoint, 6)
+    assert load_policy(tiny_checkpoint, ROBOT).spec.period == pytest.approx(0.3)
 
 
 def test_plan_is_what_the_network_gives_step_by_step(tiny_checkpoint):

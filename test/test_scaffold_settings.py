@@ -51,5 +51,7 @@ def test_contradictions_are_refused_where_they_stand(changes, reason, tmp_path):
 def test_rows_that_a_plan_has_not_are_refused(tmp_path):
     settings = load(tmp_path)
     settings.require_rows(50)
-    with pytest.raises(ScaffoldError, match="path_rows: goes beyond the plan, whose last row is 48"):
+    with pytest.raises(
+        ScaffoldError, match="path_rows: goes beyond the plan, whose last row is 48"
+    ):
         settings.require_rows(49)

@@ -68,6 +68,11 @@ def demo(
     from dm0_ros.sim.world import load_world
 
     spec = load_robot(robot)
+    if not spec.joints:
+        raise Dm0Error(
+            f"{robot} is a base alone, and the demo is for arms: type 'dm0 eval objectnav --robot "
+            f"{robot}' to see how it finds things, or 'dm0 up {robot} --sim' to send it yourself"
+        )
     if spec.simulation is None:
         raise Dm0Error(f"{robot}: its YAML has no 'simulation' section, so it cannot be simulated")
     if checkpoint == FAMILY:

@@ -8,6 +8,7 @@ import numpy as np
 
 from dm0_ros.control.plan import Chunk
 from dm0_ros.errors import PlanError
+from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.spec import RobotSpec, Space
 
 _MOST_ROWS = 1000  # memory and time of the spline are bounded by this
@@ -107,6 +108,11 @@ class Limits:
         if len(given) != len(names):
             twice = sorted({name for name in names if list(names).count(name) > 1})
             raise PlanError(f"plan names {', '.join(twice)} twice")
+        if driven := [name for name in names if name in BASE_COLUMNS]:
+            raise PlanError(
+                f"plan drives a base ({', '.join(driven)}), which the executor does not: choose a "
+                "layout of joints or poses alone"
+            )
         if given - known:
             raise PlanError(
                 f"plan has unknown column {', '.join(sorted(given - known))}; "

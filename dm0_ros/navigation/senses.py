@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The newest picture, and where the base was when it was taken; or why there is none."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -44,19 +45,42 @@ class Senses:
 
         Raises `ObservationError` that says what is missing, or how old it is.
         """
+        fixes, picture = self._find(now)
+        if picture is None:
+            return Sight(None, fixes[-1])
+        stamp, decode = picture
+        nearest = min(reversed(fixes), key=lambda fix: abs(fix.stamp - stamp))
+        return Sight(decode(), Fix(nearest.pose, stamp))
+
+    def ages(self, now: float) -> dict[str, float]:
+        """Seconds since the newest of each was stamped; infinite without one."""
+        with self._lock:
+            ages = {"odometry": now - self._fixes[-1].stamp if self._fixes else math.inf}
+            if self._picture_age is not None:
+                ages["picture"] = now - self._picture[0] if self._picture else math.inf
+        return ages
+
+    def complaint(self, now: float) -> str:
+        """Why there is no sight, or ''."""
+        try:
+            self._find(now)
+        except ObservationError as error:
+            return str(error)
+        return ""
+
+    def _find(self, now: float) -> tuple[list[Fix], tuple[float, Callable] | None]:
+        """Odometry, and a picture where somebody looks at them."""
         with self._lock:
             fixes, picture = list(self._fixes), self._picture
         if not fixes:
             raise ObservationError("no odometry yet; check that the base publishes odom")
         _check_age("odometry", now - fixes[-1].stamp, self._odometry_age)
         if self._picture_age is None:
-            return Sight(None, fixes[-1])
+            return fixes, None
         if picture is None:
             raise ObservationError("no picture yet; check that the camera publishes")
-        stamp, decode = picture
-        _check_age("picture", now - stamp, self._picture_age)
-        nearest = min(reversed(fixes), key=lambda fix: abs(fix.stamp - stamp))
-        return Sight(decode(), Fix(nearest.pose, stamp))
+        _check_age("picture", now - picture[0], self._picture_age)
+        return fixes, picture
 
 
 def _check_age(what: str, age: float, limit: float) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the policy node tells /diagnostics: how long plans take, how old the pictures are."""
+"""What those who make plans tell /diagnostics: how long plans take, how old observations are."""
 
 import math
 import threading
@@ -16,11 +16,12 @@ from dm0_ros.policy.reasoning import Thought
 _WINDOW = 100  # plans that the percentiles are taken over
 
 
-class PolicyDiagnostics:
+class PlanDiagnostics:
     """Collects latencies; any thread may add."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, node: str, name: str) -> None:
+        """``node`` is what makes plans, ``name`` which one: a checkpoint, or a robot."""
+        self._node, self._name = node, name
         self._lock = threading.Lock()
         self._latencies: deque[Latency] = deque(maxlen=_WINDOW)
         self._thoughts: deque[Thought] = deque(maxlen=_WINDOW)
@@ -40,15 +41,15 @@ class PolicyDiagnostics:
     def report(
         self, stamp: Time, ages: dict[str, float], state: str, complaint: str
     ) -> DiagnosticArray:
-        """The message: ``ages`` of pictures (s) by slot, what the node does, what it lacks."""
+        """The message: ``ages`` of sensors (s), what the node does, what it lacks."""
         with self._lock:
             latencies, thoughts = list(self._latencies), list(self._thoughts)
-        status = DiagnosticStatus(name=f"policy: {self._name}", hardware_id=self._name)
+        status = DiagnosticStatus(name=f"{self._node}: {self._name}", hardware_id=self._name)
         if not complaint and thoughts and not thoughts[-1].valid:
             complaint = f"the newest text was refused: {thoughts[-1].rejection}"
         status.level = DiagnosticStatus.WARN if complaint else DiagnosticStatus.OK
         status.message = complaint or state
-        values = {f"age of camera {slot} (s)": f"{age:.3f}" for slot, age in ages.items()}
+        values = {f"age of {sensor} (s)": f"{age:.3f}" for sensor, age in ages.items()}
         if latencies:
             totals = [latency.total for latency in latencies]
             values["plan latency p50 (ms)"] = f"{np.percentile(totals, 50):.1f}"

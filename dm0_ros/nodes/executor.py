@@ -65,6 +65,10 @@ class ExecutorNode(LifecycleNode):
     def configure(self) -> None:
         """See `LifecycleNode`. Raises `RobotError` where the robot's YAML is wrong."""
         robot = read_robot(self)
+        if not robot.joints:
+            raise RobotError(
+                f"{robot.name}: is a base alone, which the node navigator drives, not the executor"
+            )
         seam, self._rows = read_seam(self, robot)
         self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
         self._rate = robot.executor.rate
@@ -88,7 +92,8 @@ class ExecutorNode(LifecycleNode):
         )
         self._prepare_solving(robot)
         self._tell()
-        self.get_logger().info(f"ready for {robot.title} at {self._rate:g} Hz")
+        alone = "; plans that drive its base are refused" if robot.base else ""
+        self.get_logger().info(f"ready for {robot.title} at {self._rate:g} Hz{alone}")
 
     def _prepare_solving(self, robot: RobotSpec) -> None:
         self._unsolvable = ""

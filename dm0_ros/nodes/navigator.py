@@ -6,17 +6,13 @@ they go to cmd_vel, or to Nav2 as goals.
 """
 
 import math
-import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 from nav_msgs.msg import Odometry, Path
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from dm0_ros.errors import Dm0Error, InstructionError, ObservationError, RobotError
@@ -29,33 +25,30 @@ from dm0_ros.navigation.routes import Motion
 from dm0_ros.navigation.senses import Senses
 from dm0_ros.nodes.base_output import DirectOutput
 from dm0_ros.nodes.bases import fix_from_odometry
-from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
+from dm0_ros.nodes.diagnostics import PlanDiagnostics
+from dm0_ros.nodes.goal_node import GoalNode
+from dm0_ros.nodes.lifecycle import run_node
 from dm0_ros.nodes.nav2_output import Nav2Output
 from dm0_ros.nodes.navigation_goals import NavigationServer
 from dm0_ros.nodes.parameters import declare
-from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
+from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR
-from dm0_ros.nodes.stamps import read_clock, to_seconds
+from dm0_ros.nodes.stamps import to_seconds
 from dm0_ros.policy.protocol import Observation, Policy
 from dm0_ros.policy.verdict import Verdict
 from dm0_ros.robots.layouts import Space
 from dm0_ros.robots.loading import load_robot
 
 _THREADS = 4  # sensors, action, feedback, services
-_END_TIMEOUT = 10.0  # s
 _OWN_HEAD = "velocities"  # that of DM0 checkpoints in this process; the others answer on a topic
 
 
-class NavigatorNode(LifecycleNode):
+class NavigatorNode(GoalNode):
     """Parameters and messages around a `Mission`."""
 
     def __init__(self) -> None:
         super().__init__("navigator")
         self._declare_parameters()
-        self._worker: ThreadPoolExecutor | None = None
-        self._undo: list[Callable[[], None]] = []
-        self._policy: Policy | None = None
-        self._server: NavigationServer | None = None
         self._answer: Motion | None = None
         self._lock = threading.Lock()  # of the way driven
         self._place: np.ndarray | None = None
@@ -85,40 +78,35 @@ class NavigatorNode(LifecycleNode):
         tuned("stop_distance", 0.25, "Plans of velocities that drive less (m)", (0.0, 10.0))
         tuned("stop_turn", 3.15, "and turn by less (rad) mean stop", (0.0, 6.3))
 
-    def _value(self, name: str):
-        return self.get_parameter(name).value
-
     def configure(self) -> None:
         """Load the policy, then open the topics."""
-        self._robot = load_robot(self._value("robot"))
+        self._robot = load_robot(self.value("robot"))
         if self._robot.base is None:
             raise RobotError(f"{self._robot.name}: has no base; the navigator drives one")
-        self._own = self._value("head") == _OWN_HEAD
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="policy")
+        self._own = self.value("head") == _OWN_HEAD
+        self.employ()
         if self._own:
             self._policy = self._worker.submit(self._load).result()
             spec = self._policy.spec
             self._head = make_head(_OWN_HEAD, spec.step, spec.action_names)
         else:
-            self._head = make_head(self._value("head"))
-        if house := self._value("house"):
+            self._head = make_head(self.value("head"))
+        if house := self.value("house"):
             self._judge = Judge(load_house(house))
         self._open_output()
         self._open_topics()
+        server = NavigationServer(self, self)
+        self.serve(server, PlanDiagnostics("navigator", self._robot.name))
 
     def _load(self) -> Policy:
-        import torch  # here, in the network's thread: it takes seconds
+        from dm0_ros.policy.registry import load_policy  # it imports torch, which takes seconds
 
-        from dm0_ros.policy.registry import load_policy
-
-        # On Linux this counts for the calling thread alone: not for ROS.
-        os.nice(self._value("niceness"))
-        torch.set_num_threads(self._value("threads"))
+        self.settle_in(self.value("threads"))
         policy = load_policy(
-            self._value("checkpoint"),
+            self.value("checkpoint"),
             self._robot,
-            device=self._value("device"),
-            seed=self._value("seed"),
+            device=self.value("device"),
+            seed=self.value("seed"),
         )
         if policy.spec.space is not Space.BASE_TWIST:
             raise Dm0Error(
@@ -130,7 +118,7 @@ class NavigatorNode(LifecycleNode):
         return policy
 
     def _open_output(self) -> None:
-        if self._value("output") == "nav2":
+        if self.value("output") == "nav2":
             self._output = Nav2Output(self, self._robot.base.odometry_frame)
         else:
             self._output = DirectOutput(self, self._robot)
@@ -141,43 +129,21 @@ class NavigatorNode(LifecycleNode):
         self._senses = Senses(
             self._robot.executor.state_timeout, camera.max_age if camera else None
         )
-        self._subscribe(Odometry, "odom", self._take_odometry, SENSOR)
+        self.subscribe(Odometry, "odom", self._take_odometry, SENSOR)
         if camera:
-            compressed = self._value("compressed")
-            kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
-            decode = picture_from_compressed if compressed else picture_from_image
-            topic = f"camera/{camera.slot}/{ending}"
-            self._subscribe(kind, topic, partial(self._take_picture, topic, decode), SENSOR)
-        elif self._value("head") == "waypoints":
-            self._subscribe(Path, "answer", self._take_path, COMMAND)
+            kind, topic, decode = find_camera_topic(camera.slot, self.value("compressed"))
+            self.subscribe(kind, topic, partial(self._take_picture, decode), SENSOR)
+        elif self.value("head") == "waypoints":
+            self.subscribe(Path, "answer", self._take_path, COMMAND)
         else:
-            self._subscribe(String, "answer", lambda m: self._take_answer(m.data), COMMAND)
+            self.subscribe(String, "answer", lambda m: self._take_answer(m.data), COMMAND)
         if self._judge:
-            self._subscribe(Odometry, "simulator/ground_truth", self._take_truth, SENSOR)
-        self._server = NavigationServer(self, self)
-        self._undo.append(self._server.destroy)
-
-    def _subscribe(self, kind: type, topic: str, callback: Callable, quality) -> None:
-        group = MutuallyExclusiveCallbackGroup()
-        made = self.create_subscription(kind, topic, callback, quality, callback_group=group)
-        self._undo.append(partial(self.destroy_subscription, made))
-
-    def activate(self) -> None:
-        """Take goals."""
-        self._server.activate()
-
-    def deactivate(self) -> None:
-        """Take no goals; the one that runs is ended first, and the base stops."""
-        if not self._server.deactivate("the navigator was deactivated", _END_TIMEOUT):
-            raise Dm0Error(f"the running mission did not end within {_END_TIMEOUT:g} s")
+            self.subscribe(Odometry, "simulator/ground_truth", self._take_truth, SENSOR)
 
     def release(self) -> None:
-        """Close the topics and forget the policy."""
-        while self._undo:
-            self._undo.pop()()
-        if self._worker:
-            self._worker.shutdown(wait=False, cancel_futures=True)
-        self._worker = self._server = self._policy = self._judge = None
+        """See `GoalNode`."""
+        super().release()
+        self._judge = None
 
     def _take_odometry(self, message: Odometry) -> None:
         try:
@@ -192,9 +158,9 @@ class NavigatorNode(LifecycleNode):
                 self._travelled += float(np.linalg.norm(fix.pose[:2] - self._place))
             self._place = fix.pose[:2]
 
-    def _take_picture(self, topic: str, decode: Callable, message) -> None:
+    def _take_picture(self, decode: Callable, message) -> None:
         stamp = to_seconds(message.header.stamp)
-        self._senses.add_picture(stamp, partial(decode, message, topic))
+        self._senses.add_picture(stamp, partial(decode, message))
 
     def _take_answer(self, text: str) -> None:
         self._answer = self._head.read(text)
@@ -223,22 +189,17 @@ class NavigatorNode(LifecycleNode):
             if self._judging:
                 self._judge.note(self._truth)
 
-    def check(self, instruction: str) -> str:
-        """See `Host`."""
-        try:
-            if self._policy:
-                self._policy.check_instruction(instruction)
-        except InstructionError as error:
-            return str(error)
-        return "" if instruction.strip() else "the instruction is empty; say what to find"
-
     def make_mission(self, instruction: str, time_limit: float) -> Mission:
         """See `Host`."""
+        if self._policy:
+            self._policy.check_instruction(instruction)
+        if not instruction.strip():
+            raise InstructionError("the instruction is empty; say what to find")
         names = ("period", "observation_timeout", "votes", "attempts")
         names += ("stop_distance", "stop_turn")
         settings = MissionSettings(
-            time_limit=time_limit or self._value("time_limit"),
-            **{name: self._value(name) for name in names},
+            time_limit=time_limit or self.value("time_limit"),
+            **{name: self.value(name) for name in names},
         )
         self._answer = None
         with self._lock:
@@ -251,7 +212,7 @@ class NavigatorNode(LifecycleNode):
         """See `Host`."""
         if self._policy:
             self._worker.submit(self._policy.reset).result()
-        return self._worker.submit(mission.run).result()
+        return super().run(mission)
 
     def travelled(self) -> float:
         """See `Host`."""
@@ -271,7 +232,7 @@ class NavigatorNode(LifecycleNode):
             return self._judge.result(stopped)
 
     def _look(self) -> Sight:
-        return self._senses.look(read_clock(self.get_clock()))
+        return self._senses.look(self.now())
 
     def _think(self, sight: Sight, instruction: str) -> Motion | None:
         if not self._policy:
@@ -286,7 +247,21 @@ class NavigatorNode(LifecycleNode):
                 stamp=sight.fix.stamp,
             )
         )
+        self._diagnostics.add(plan)
         return self._head.read(plan.values)
+
+    def ages(self) -> dict[str, float]:
+        """See `GoalNode`."""
+        return self._senses.ages(self.now())
+
+    def complaint(self) -> str:
+        """See `GoalNode`."""
+        return self._senses.complaint(self.now())
+
+    def state(self) -> str:
+        """See `GoalNode`."""
+        state, reason = self.motion()
+        return f"{super().state()}; the base is {state}" + (f": {reason}" if reason else "")
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
 from dm0_ros.control.tool_path import ToolPaths
@@ -19,11 +19,12 @@ from dm0_ros.nodes.lifecycle import run_node
 from dm0_ros.nodes.markers import MarkerMaker
 from dm0_ros.nodes.messages import plan_from_chunk, read_chunk
 from dm0_ros.nodes.parameters import declare
-from dm0_ros.nodes.pictures import image_from_picture, picture_from_compressed, picture_from_image
+from dm0_ros.nodes.pictures import find_camera_topic, image_from_picture
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.robots.cameras import Projection
+from dm0_ros.robots.description import find_root, load_urdf
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.scaffold.drawing import draw_box, draw_caption, draw_path, draw_waypoints, enlarge
@@ -43,7 +44,6 @@ class _View:
     """A camera whose pictures are drawn on."""
 
     slot: str
-    topic: str
     decode: Callable
     projection: Projection | None
     publisher: object
@@ -98,12 +98,10 @@ class OverlayNode(Node):
         self.create_subscription(ActionChunk, "action_chunk", self._take_chunk, COMMAND)
         self.create_subscription(SpatialScaffold, "scaffold", self._take_scaffold, COMMAND)
         self.create_subscription(ExecutorStatus, "executor_status", self._take_status, STATUS)
-        kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
-        decode = picture_from_compressed if compressed else picture_from_image
         for slot in drawn_slots(self._spec):
             publisher = self.create_publisher(Image, f"overlay/{slot}/image", SENSOR)
-            topic = f"camera/{slot}/{ending}"
-            view = _View(slot, topic, decode, self._projections.get(slot), publisher)
+            kind, topic, decode = find_camera_topic(slot, compressed)
+            view = _View(slot, decode, self._projections.get(slot), publisher)
             self.create_subscription(kind, topic, partial(self._take_picture, view), SENSOR)
 
     def _take_status(self, message: ExecutorStatus) -> None:
@@ -163,7 +161,7 @@ class OverlayNode(Node):
         if not view.publisher.get_subscription_count():
             return
         try:
-            picture = view.decode(message, view.topic)
+            picture = view.decode(message)
         except ObservationError as error:
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
             return
@@ -214,12 +212,13 @@ class OverlayNode(Node):
 
 
 def drawn_slots(spec: RobotSpec) -> list[str]:
-    """Cameras whose pictures are drawn on: all but those that a link is known to carry.
+    """Cameras whose pictures are drawn on: all but those that a moving link is known to carry.
 
     A camera that moves with the arm sees nothing of the path.
     """
     known = spec.simulation.cameras if spec.simulation else {}
-    return [slot for slot in spec.camera_slots if not (slot in known and known[slot].link)]
+    still = (None, find_root(load_urdf(spec)))
+    return [slot for slot in spec.camera_slots if slot not in known or known[slot].link in still]
 
 
 def _find_projections(spec: RobotSpec) -> dict[str, Projection]:

@@ -7,6 +7,7 @@ Arrays are (height, width, 3) uint8 RGB everywhere inside.
 
 import array
 import functools
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -22,6 +23,17 @@ _ENCODINGS = {
     "bgra8": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
 }
+
+
+def find_camera_topic(slot: str, compressed: bool) -> tuple[type, str, Callable]:
+    """Kind and name of a camera's topic, and ``decode(message)``, which gives the picture.
+
+    For what it raises see `picture_from_image` and `picture_from_compressed`.
+    """
+    kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
+    decode = picture_from_compressed if compressed else picture_from_image
+    topic = f"camera/{slot}/{ending}"
+    return kind, topic, functools.partial(decode, topic=topic)
 
 
 def picture_from_image(message: Image, topic: str) -> np.ndarray:

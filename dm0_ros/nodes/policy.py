@@ -4,28 +4,26 @@
 The network works in one thread of its own, from its loading on; ROS is served by others.
 """
 
-import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import JointState
 
 from dm0_ros.errors import Dm0Error, ObservationError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
-from dm0_ros.nodes.diagnostics import PolicyDiagnostics
+from dm0_ros.nodes.diagnostics import PlanDiagnostics
+from dm0_ros.nodes.goal_node import GoalNode
 from dm0_ros.nodes.instructions import InstructionServer
-from dm0_ros.nodes.lifecycle import LifecycleNode, run_node
+from dm0_ros.nodes.lifecycle import run_node
 from dm0_ros.nodes.messages import chunk_from_plan
 from dm0_ros.nodes.parameters import declare
-from dm0_ros.nodes.pictures import picture_from_compressed, picture_from_image
+from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.reasoning import Reasoning, declare_reasoning
-from dm0_ros.nodes.stamps import read_clock, to_seconds
+from dm0_ros.nodes.stamps import to_seconds
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
@@ -33,28 +31,20 @@ from dm0_ros.policy.reasoning import ReasoningOptions
 from dm0_ros.policy.registry import find_checkpoint, load_policy
 from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.threads import choose_threads
-from dm0_ros.policy.verdict import Verdict
+from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.loading import as_simulated, load_robot
-from dm0_ros.robots.spec import Space
 
 _THREADS = 4  # of ROS: lifecycle and parameters, sensors, the waiting action, timers
-_DIAGNOSTICS_PERIOD = 1.0  # s
-_END_TIMEOUT = 10.0  # s: how long a deactivation waits for the inference in progress
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(GoalNode):
     """Loads a policy in configure, and while active pursues one instruction at a time."""
 
     def __init__(self) -> None:
         super().__init__("policy")
         self._declare_parameters()
-        self._worker: ThreadPoolExecutor | None = None
-        self._policy: Policy | None = None
-        self._server: InstructionServer | None = None
         self._status = ExecutorStatus()
         self._sequence = 0
-        self._instruction = ""
-        self._undo: list[Callable[[], object]] = []
 
     def _declare_parameters(self) -> None:
         fixed = partial(declare, self, read_only=True)
@@ -85,21 +75,18 @@ class PolicyNode(LifecycleNode):
         tuned("rest_time", 1.5, "So long plans must ask for no motion (s)", (0.0, 600.0))
         tuned("rest_distance", 0.03, "Which is: rows this near the joints (rad)", (0.0, 3.0))
 
-    def _value(self, name: str):
-        return self.get_parameter(name).value
-
     def configure(self) -> None:
         """Load and warm up the policy, then open the topics."""
-        self._robot = load_robot(self._value("robot"))
-        if self._value("simulated"):
+        self._robot = load_robot(self.value("robot"))
+        if self.value("simulated"):
             self._robot = as_simulated(self._robot)
-        settings = find_checkpoint(self._value("checkpoint"), self._robot.name).load_settings()
-        self._diagnostics = PolicyDiagnostics(settings.name)
-        self._reasoning = Reasoning(self, self._diagnostics)
+        settings = find_checkpoint(self.value("checkpoint"), self._robot.name).load_settings()
+        diagnostics = PlanDiagnostics("policy", settings.name)
+        self._reasoning = Reasoning(self, diagnostics)
         self._undo.append(self._reasoning.destroy)
         options = self._reasoning.read_options(settings)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
-        limit = self._value("load_timeout")
+        self.employ()
+        limit = self.value("load_timeout")
         try:
             self._policy = self._worker.submit(self._load, options).result(limit)
         except FutureTimeoutError as error:
@@ -107,33 +94,31 @@ class PolicyNode(LifecycleNode):
                 f"the checkpoint was not ready within {limit:g} s; raise load_timeout"
             ) from error
         spec = self._policy.spec
-        if spec.space is Space.BASE_TWIST:
+        if driven := [name for name in spec.action_names if name in BASE_COLUMNS]:
             raise Dm0Error(
-                f"{spec.name} plans in {spec.space.value}, which the executor cannot follow: "
-                "choose a checkpoint of a layout of joints or poses"
+                f"{spec.name} drives a base ({', '.join(driven)}), which the executor does not: "
+                "choose a checkpoint of a layout of joints or poses alone"
             )
         self._gatherer = Gatherer(spec, self._robot)
         self._open_topics(spec.camera_slots)
+        server = InstructionServer(self, self._make_task, self.run)
+        self.serve(server, diagnostics)
 
     def _load(self, reasoning: ReasoningOptions) -> Policy:
-        import torch  # here, in the network's thread: it takes seconds
-
         from dm0_ros.engine import EngineOptions
 
-        # On Linux this counts for the calling thread and those that it starts: not for ROS.
-        os.nice(self._value("niceness"))
-        torch.set_num_threads(self._value("threads") or choose_threads())
+        self.settle_in(self.value("threads") or choose_threads())
         policy = load_policy(
-            self._value("checkpoint"),
+            self.value("checkpoint"),
             self._robot,
-            device=self._value("device"),
-            dtype=self._value("dtype") or None,
+            device=self.value("device"),
+            dtype=self.value("dtype") or None,
             options=EngineOptions(
                 guidance=self._choose_guidance(),
-                compiled=self._value("compiled"),
-                fp8=self._value("fp8"),
+                compiled=self.value("compiled"),
+                fp8=self.value("fp8"),
             ),
-            seed=self._value("seed"),
+            seed=self.value("seed"),
             reasoning=reasoning,
         )
         latency, spec = policy.warm_up(), policy.spec
@@ -147,7 +132,7 @@ class PolicyNode(LifecycleNode):
     def _choose_guidance(self):
         from dm0_ros.model.guidance import Guidance
 
-        name = self._value("guidance")
+        name = self.value("guidance")
         known = [kind.value for kind in Guidance]
         if name not in known:
             raise Dm0Error(f"guidance is '{name}'; choose one of {', '.join(known)}")
@@ -155,57 +140,19 @@ class PolicyNode(LifecycleNode):
 
     def _open_topics(self, slots: tuple[str, ...]) -> None:
         sensors = MutuallyExclusiveCallbackGroup()
-        subscribe = partial(self._keep_subscription, sensors)
-        compressed = self._value("compressed")
-        kind, ending = (CompressedImage, "compressed") if compressed else (Image, "image_raw")
-        decode = picture_from_compressed if compressed else picture_from_image
+        subscribe = partial(self.subscribe, group=sensors)
         for slot in slots:
-            topic = f"camera/{slot}/{ending}"
-            subscribe(kind, topic, partial(self._take_picture, slot, topic, decode), SENSOR)
+            kind, topic, decode = find_camera_topic(slot, self.value("compressed"))
+            subscribe(kind, topic, partial(self._take_picture, slot, decode), SENSOR)
         subscribe(JointState, "joint_states", self._take_joints, SENSOR)
         subscribe(ExecutorStatus, "executor_status", self._take_status, STATUS)
         self._chunks = self.create_lifecycle_publisher(ActionChunk, "action_chunk", COMMAND)
-        self._health = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        timer = self.create_timer(
-            _DIAGNOSTICS_PERIOD, self._tell_health, MutuallyExclusiveCallbackGroup()
-        )
-        self._server = InstructionServer(
-            self, self._policy.check_instruction, self._make_task, self._run
-        )
-        self._undo += [
-            self._server.destroy,
-            partial(self.destroy_timer, timer),
-            partial(self.destroy_publisher, self._chunks),
-            partial(self.destroy_publisher, self._health),
-        ]
+        self._undo.append(partial(self.destroy_publisher, self._chunks))
 
-    def _keep_subscription(self, group, kind, topic, callback, quality) -> None:
-        made = self.create_subscription(kind, topic, callback, quality, callback_group=group)
-        self._undo.append(partial(self.destroy_subscription, made))
-
-    def activate(self) -> None:
-        """Take instructions."""
-        self._server.activate()
-
-    def deactivate(self) -> None:
-        """Take no instructions; the one that runs is ended first."""
-        if not self._server.deactivate("the policy was deactivated", _END_TIMEOUT):
-            raise Dm0Error(f"the running inference did not end within {_END_TIMEOUT:g} s")
-
-    def release(self) -> None:
-        """Close the topics and forget the policy."""
-        if self._policy:
-            self._policy.close()
-        while self._undo:
-            self._undo.pop()()
-        if self._worker:
-            self._worker.shutdown(wait=False, cancel_futures=True)
-        self._worker = self._server = self._policy = None
-
-    def _take_picture(self, slot: str, topic: str, decode: Callable, message) -> None:
+    def _take_picture(self, slot: str, decode: Callable, message) -> None:
         stamp = to_seconds(message.header.stamp)
         self._reasoning.frames[slot] = message.header.frame_id
-        self._gatherer.add_picture(slot, stamp, partial(decode, message, topic))
+        self._gatherer.add_picture(slot, stamp, partial(decode, message))
 
     def _take_joints(self, message: JointState) -> None:
         stamp = to_seconds(message.header.stamp)
@@ -226,18 +173,16 @@ class PolicyNode(LifecycleNode):
             "reset it (service executor/reset) once that is safe"
         )
 
-    def _now(self) -> float:
-        return read_clock(self.get_clock())
-
     def _make_task(self, instruction: str, time_limit: float) -> Task:
+        self._policy.check_instruction(instruction)
         robot = self._robot.executor
         names = ("observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
-            period=self._value("period") or self._policy.spec.period,
-            time_limit=time_limit or self._value("time_limit"),
-            rest_distance=self._value("rest_distance"),
+            period=self.value("period") or self._policy.spec.period,
+            time_limit=time_limit or self.value("time_limit"),
+            rest_distance=self.value("rest_distance"),
             latency=robot.observation_latency + robot.actuation_latency,
-            **{name: self._value(name) for name in names},
+            **{name: self.value(name) for name in names},
         )
         return Task(
             self._policy,
@@ -247,12 +192,9 @@ class PolicyNode(LifecycleNode):
             frozenset(self._robot.joint_names),
             publish=partial(self._publish, instruction),
             look=self._look,
-            now=self._now,
+            now=self.now,
             find_fault=self._find_fault,
         )
-
-    def _run(self, task: Task) -> Verdict:
-        return self._worker.submit(task.run).result()
 
     def _look(self) -> Execution:
         status = self._status
@@ -271,13 +213,15 @@ class PolicyNode(LifecycleNode):
         self._diagnostics.add(plan)
         return self._sequence
 
-    def _tell_health(self) -> None:
-        task = self._server.task
-        state = f"pursues '{task.instruction}'" if task else "waits for an instruction"
-        complaint = task.complaint if task else ""
-        stamp = self.get_clock().now().to_msg()
-        ages = self._gatherer.ages(self._now())
-        self._health.publish(self._diagnostics.report(stamp, ages, state, complaint))
+    def ages(self) -> dict[str, float]:
+        """See `GoalNode`."""
+        ages = self._gatherer.ages(self.now())
+        return {f"camera {slot}": age for slot, age in ages.items()}
+
+    def complaint(self) -> str:
+        """See `GoalNode`."""
+        task = self._server.errand
+        return task.complaint if task else ""
 
 
 def main() -> int:

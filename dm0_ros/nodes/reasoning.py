@@ -8,7 +8,7 @@ from rclpy.node import Node
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.msg import SpatialScaffold
-from dm0_ros.nodes.diagnostics import PolicyDiagnostics
+from dm0_ros.nodes.diagnostics import PlanDiagnostics
 from dm0_ros.nodes.messages import message_from_thought
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.quality import COMMAND
@@ -36,7 +36,7 @@ def declare_reasoning(node: Node) -> None:
 class Reasoning:
     """Publishes thoughts on `scaffold`, from whatever thread has them."""
 
-    def __init__(self, node: Node, diagnostics: PolicyDiagnostics) -> None:
+    def __init__(self, node: Node, diagnostics: PlanDiagnostics) -> None:
         self._node, self._diagnostics = node, diagnostics
         self.frames: dict[str, str] = {}  # by camera slot: frame_id of its pictures
         self._publisher = node.create_lifecycle_publisher(SpatialScaffold, "scaffold", COMMAND)

@@ -29,8 +29,14 @@ class PolicySpec:
 
     @property
     def period(self) -> float:
-        """Least time between two plans, s: that after which the authors looked again."""
-        return self.executed_rows * self.step if self.executed_rows else _PERIOD
+        """Least time between two plans, s: that after which the authors looked again.
+
+        Half a chunk at most. Authors who executed all of it let the arm rest while they thought;
+        with half of it left, the next plan is there before this one ends.
+        """
+        if not self.executed_rows:
+            return _PERIOD
+        return min(self.executed_rows, self.horizon // 2) * self.step
 
 
 @dataclass(frozen=True)

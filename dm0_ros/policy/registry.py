@@ -61,7 +61,8 @@ def choose_shipped(robot: str, task: str = "") -> str:
     ]
     raise CheckpointError(
         f"{FAMILY}: no checkpoint comes with the package for {robot}{task and f' and task {task}'}"
-        f"; there are {', '.join(there) or 'none'}. Make one with 'dm0 train'"
+        "; train one with a recipe of your own (docs/training.md) and give its folder as the "
+        f"checkpoint (there are {', '.join(there) or 'none'})"
     )
 
 

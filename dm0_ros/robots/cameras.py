@@ -43,6 +43,15 @@ class Projection:
         focal = camera.height / 2 / math.tan(camera.field_of_view / 2)
         return cls(camera.width, camera.height, focal, position, axes)
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """K (3, 3) of pixels as ROS and OpenCV count them: from the middle of the top left one.
+
+        `project` counts from that pixel's corner, so there the centre lies half a pixel further.
+        """
+        across, down = (self.width - 1) / 2, (self.height - 1) / 2
+        return np.array([[self.focal, 0.0, across], [0.0, self.focal, down], [0.0, 0.0, 1.0]])
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels (N, 2: right, down from the top left corner) of points (N, 3) in m.
 

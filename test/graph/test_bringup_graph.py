@@ -28,10 +28,10 @@ def is_active(graph, name):
     return graph.call(GetState, f"{name}/get_state").current_state.label == "active"
 
 
-def check_life(graph, prefix=""):
+def check_life(graph, prefix="", slot="right_hand"):
     """The graph moves the arm: pictures, plans and a set-point, from an instruction."""
     states = graph.collect(JointState, f"{prefix}joint_states", SENSOR)
-    drawn = graph.collect(Image, f"{prefix}overlay/right_hand/image", SENSOR)
+    drawn = graph.collect(Image, f"{prefix}overlay/{slot}/image", SENSOR)
     status = graph.collect(ExecutorStatus, f"{prefix}executor_status", STATUS)
     chunks = graph.collect(ActionChunk, f"{prefix}action_chunk", COMMAND)
     graph.wait(lambda: names(graph) >= NODES, "all nodes")
@@ -53,9 +53,9 @@ def check_life(graph, prefix=""):
         graph.wait(lambda: status[-1].state == ExecutorStatus.HOLD, "the arm to be still")
 
 
-def run_up(graph, checkpoint, *options):
+def run_up(graph, checkpoint, *options, robot="franka"):
     code = "from dm0_ros.cli import main; main()"
-    words = ("up", "franka", "--sim", "--checkpoint", str(checkpoint), *options)
+    words = ("up", robot, "--sim", "--checkpoint", str(checkpoint), *options)
     return graph.run(sys.executable, "-c", code, *words, COLUMNS="200")
 
 
@@ -67,6 +67,15 @@ def test_dm0_up_starts_and_ends_the_graph(graph, tiny_checkpoint, number):
     assert "Traceback" not in up.output
     assert "simulator | " in up.output and "   policy | " in up.output
     graph.wait(lambda: not names(graph) & NODES, "the nodes to be gone")
+
+
+def test_arms_on_a_base_come_up_as_arms_do(graph, tiny_mobile_checkpoint):
+    settings = tiny_mobile_checkpoint / "policy.yaml"
+    settings.write_text(settings.read_text().replace("layout: mobile", "layout: joint"))
+    up = run_up(graph, tiny_mobile_checkpoint, robot="mobile_aloha")
+    check_life(graph, slot="high")
+    assert up.end(signal.SIGINT, timeout=40.0) == 0
+    assert "Traceback" not in up.output
 
 
 def test_one_process_that_ends_is_named_and_ends_all(graph, tiny_checkpoint):

@@ -90,6 +90,8 @@ def test_broken_settings_and_absent_tasks_end_before_anything_starts(
         (["--checkpoint", str(tiny_checkpoint)], "nonsense: unknown key"),
         (["--task", "dance"], "no checkpoint comes with the package for franka and task dance"),
         (["--checkpoint", "nano-franka", "--task", "dance"], "three_blocks: has no task 'dance'"),
+        (["--robot", "mobile_base"], "'dm0 eval objectnav --robot mobile_base' to see"),
+        (["--robot", "mobile_aloha"], "no checkpoint comes with the package for mobile_aloha"),
     ):
         process = graph.run(*DEMO, *options, "--out", str(tmp_path / "out"))
         assert process.wait() == 1

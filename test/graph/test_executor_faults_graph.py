@@ -207,6 +207,15 @@ def test_the_robots_speed_slider_slows_and_pauses_the_plan(graph, tmp_path):
     check_path(cell.path)
 
 
+def test_a_base_alone_is_refused_and_one_below_arms_stands_still(graph):
+    process = graph.start("executor", "robot:=mobile_base", "autostart:=true")
+    assert process.wait() == 1
+    assert "is a base alone, which the node navigator drives" in process.output
+    assert "Traceback" not in process.output
+    process = graph.start("executor", "robot:=mobile_aloha", "autostart:=true")
+    graph.wait(lambda: "plans that drive its base are refused" in process.output)
+
+
 def test_scheduling_that_is_refused_is_said_and_done_without(graph):
     cell = Cell(graph, "cpu:=4000")
     words = "not on CPU 4000: Invalid argument; this process may use"

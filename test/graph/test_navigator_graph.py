@@ -7,11 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from driving import Drive, write_base
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry, Path
-from sensor_msgs.msg import Image
+from rclpy.action import ActionClient
+from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
 from dm0_ros.action import NavigateToObject
@@ -25,13 +27,23 @@ BASE = load_robot("mobile_base").base
 Result = NavigateToObject.Result
 
 
+def newest(health):
+    """The newest status and its values, or None before there is one."""
+    if not health:
+        return None
+    (status,) = health[-1].status
+    return status, {entry.key: entry.value for entry in status.values}
+
+
 def test_the_simulator_looks_like_a_base_with_a_camera(graph):
     graph.start("house_simulator", "seed:=3")
     odometry = graph.collect(Odometry, "odom", SENSOR)
     truths = graph.collect(Odometry, "simulator/ground_truth", SENSOR)
     pictures = graph.collect(Image, "camera/front/image_raw", SENSOR)
     depths = graph.collect(Image, "camera/front/depth", SENSOR)
-    graph.wait(lambda: len(odometry) > 5 and pictures and depths and truths, "all topics")
+    infos = graph.collect(CameraInfo, "camera/front/camera_info", SENSOR)
+    told = (pictures, depths, truths, infos)
+    graph.wait(lambda: len(odometry) > 5 and all(told), "all topics")
     assert (odometry[0].header.frame_id, odometry[0].child_frame_id) == ("odom", "base_link")
     assert fix_from_odometry(odometry[0]).pose == pytest.approx([0, 0, 0])
     reference = HouseSimulator(load_robot("mobile_base"), seed=3)
@@ -47,11 +59,29 @@ def test_the_simulator_looks_like_a_base_with_a_camera(graph):
     )
     found = np.frombuffer(depth.data, "<f4").reshape(480, 640)
     assert found == pytest.approx(view.depth, abs=1e-3)
+    check_floor(infos[-1], found, reference.spec.simulation.cameras["front"])
     assert graph.call(Trigger, "house_simulator/reset").success
     graph.wait(
         lambda: not np.allclose(fix_from_odometry(truths[-1]).pose, reference.pose),
         "another start",
     )
+
+
+def check_floor(info, depth, camera):
+    """By the camera's geometry and the depth, the floor is flat and where it is."""
+    assert (info.height, info.width) == depth.shape
+    assert info.header.frame_id == "camera_front_optical"
+    rows, columns = np.mgrid[: info.height, : info.width]
+    rays = np.linalg.solve(
+        info.k.reshape(3, 3),
+        np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1).astype(float),
+    )
+    ahead, _, up = np.subtract(camera.target, camera.position)
+    tilt = math.atan2(up, ahead)
+    heights = camera.position[2] + depth.ravel() * (math.sin(tilt) - math.cos(tilt) * rays[1])
+    floor = np.abs(heights) < 0.02
+    assert floor.sum() > 10000
+    assert np.median(np.abs(heights[floor])) < 1e-5  # half a pixel would be 2e-3
 
 
 def test_words_drive_the_base_and_the_drive_is_judged(graph):
@@ -118,8 +148,21 @@ def test_cancel_brings_the_base_to_rest(graph):
 
 
 def test_a_base_whose_odometry_ends_is_stopped_and_named(graph):
+    health = graph.collect(DiagnosticArray, "/diagnostics", 10)
     drive = Drive(graph)
+
+    def tells(text, level):
+        told = newest(health)
+        return told and text in told[0].message and told[0].level == level
+
+    idle = "waits for an instruction; the base is IDLE"
+    graph.wait(lambda: tells(idle, DiagnosticStatus.OK), "a healthy navigator")
     handle = drive.send()
+    graph.wait(lambda: tells("pursues 'find the chair'", DiagnosticStatus.OK), "its work")
+    status, values = newest(health)
+    assert (status.name, status.hardware_id) == ("navigator: mobile_base", "mobile_base")
+    assert set(values) == {"age of odometry (s)"}  # who answers in words has the pictures
+    assert 0.0 <= float(values["age of odometry (s)"]) < 60.0
     drive.say("move forward 75 cm")
     graph.wait(lambda: drive.commands and drive.commands[-1].linear.x > 0.1, "motion")
     drive.simulator.end(signal.SIGKILL)
@@ -127,6 +170,7 @@ def test_a_base_whose_odometry_ends_is_stopped_and_named(graph):
     assert result.outcome == Result.FAULT and "newest odometry is" in result.message
     graph.wait(lambda: not drive.commands[-1].linear.x, "rest")
     assert any("the last odometry is" in feedback.reason for feedback in drive.feedback)
+    graph.wait(lambda: tells("newest odometry is", DiagnosticStatus.WARN), "a complaint")
     assert drive.process.running()
 
 
@@ -167,5 +211,18 @@ def test_dm0_up_starts_and_ends_both(graph):
 
     graph.wait(active, "an active navigator")
     assert "dm0-nano-navigation is ready" in up.output
+    health = graph.collect(DiagnosticArray, "/diagnostics", 10)
+    client = ActionClient(graph.node, NavigateToObject, "navigate_to_object")
+    graph.wait(client.server_is_ready, "the action server")
+    client.send_goal_async(NavigateToObject.Goal(instruction="find the chair"))
+
+    def planned():
+        told = newest(health)
+        return told and "plan latency p99 (ms)" in told[1]
+
+    graph.wait(planned, "the latency of a plan")
+    values = newest(health)[1]
+    assert {"age of odometry (s)", "age of picture (s)"} <= set(values)
+    assert float(values["flow p50 (ms)"]) > 0.0
     assert up.end(signal.SIGINT, timeout=40.0) == 0
     assert "Traceback" not in up.output

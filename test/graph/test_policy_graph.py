@@ -254,6 +254,13 @@ def test_checkpoint_that_cannot_be_used(graph, tiny_checkpoint, harm, sentence):
     assert sentence in process.output and "Traceback" not in process.output
 
 
+def test_a_checkpoint_that_drives_a_base_is_refused(graph, tiny_mobile_checkpoint):
+    process = start(graph, tiny_mobile_checkpoint, "robot:=mobile_aloha")
+    assert process.wait() == 1
+    assert "drives a base (vx, wz), which the executor does not" in process.output
+    assert "Traceback" not in process.output
+
+
 def test_configure_fails_with_a_sentence_and_can_be_tried_again(graph, tiny_checkpoint):
     statistics = (tiny_checkpoint / "norm_stats.json").read_bytes()
     remove_statistics(tiny_checkpoint)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -52,7 +52,12 @@ def test_it_looks_like_a_robot_with_cameras(graph):
         slot: graph.collect(Image, f"camera/{slot}/image_raw", SENSOR)
         for slot in SPEC.camera_slots
     }
-    graph.wait(lambda: all(len(p) > 2 for p in pictures.values()) and len(states) > 20)
+    infos = {
+        slot: graph.collect(CameraInfo, f"camera/{slot}/camera_info", SENSOR)
+        for slot in SPEC.camera_slots
+    }
+    seen = [*pictures.values(), *infos.values()]
+    graph.wait(lambda: all(len(messages) > 2 for messages in seen) and len(states) > 20)
     assert positions(states[0]) == pytest.approx(HOME, abs=1e-3)
     stamps = [to_seconds(message.header.stamp) for message in states]
     assert np.all(np.diff(stamps) > 0)
@@ -61,9 +66,25 @@ def test_it_looks_like_a_robot_with_cameras(graph):
         seen = picture_from_image(messages[-1], slot)
         expected = reference.render(slot)
         assert seen.shape == expected.shape
+        check_info(infos[slot][-1], slot)
+        assert stamps_of(infos[slot]) & stamps_of(messages)
         # The blocks lie where the seed put them; physics has settled them by a hair.
         assert np.abs(seen.astype(int) - expected).mean() < 1.0
     reference.close()
+
+
+def stamps_of(messages):
+    return {to_seconds(message.header.stamp) for message in messages}
+
+
+def check_info(info, slot):
+    camera = SPEC.simulation.cameras[slot]
+    assert (info.width, info.height) == (camera.width, camera.height)
+    assert info.header.frame_id == f"camera_{slot}_optical"
+    # The upper edge of the picture, half a pixel above the middle of its first row.
+    across, down, one = info.k.reshape(3, 3) @ [0.0, -np.tan(camera.field_of_view / 2), 1.0]
+    assert (across, down, one) == pytest.approx(((camera.width - 1) / 2, -0.5, 1.0))
+    assert info.p.reshape(3, 4)[:, :3].ravel() == pytest.approx(info.k)
 
 
 def test_it_obeys_both_kinds_of_command(graph):
