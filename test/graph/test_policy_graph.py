@@ -95,7 +95,8 @@ def check_chunks(chunks, graph):
 
 def test_it_plans_as_rarely_as_the_checkpoint_says(graph, tiny_checkpoint, client, sensors):
     settings = tiny_checkpoint / "policy.yaml"
-    settings.write_text(settings.read_text() + "executed_rows: 6\n")
+    slower = settings.read_text().replace("step: 0.1", "step: 0.2")
+    settings.write_text(slower + "executed_rows: 3\n")  # half of the chunk
     start(graph, tiny_checkpoint)
     chunks = graph.collect(ActionChunk, "action_chunk", COMMAND)
     _, result = client.result(client.send(time_limit=3.0))
