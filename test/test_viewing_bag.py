@@ -104,6 +104,9 @@ def write_bag(path, prefix=""):
         if tick % 2 == 0:
             image = make_image(moment + 0.02, picture)
             write(writer, f"{prefix}/camera/{VIEW}/image_raw", moment + 0.025, image)
+    for sink in SPEC.sinks:
+        values = make_positions([SPEC.home[name] + 0.005 for name in sink.names])
+        write(writer, f"{prefix}/{sink.topic}", BEGIN + 4.0, values)
     write(writer, f"{prefix}/scaffold", BEGIN + 0.6, make_scaffold(BEGIN + 0.3))
     write(writer, f"{prefix}/scaffold", BEGIN + 1.2, make_scaffold(BEGIN + 1.1, valid=False))
     writer.close()
@@ -144,11 +147,12 @@ def test_plan_command_and_measured_of_every_joint(told):
     for name in SPEC.column_names:
         home = SPEC.home[name]
         np.testing.assert_allclose(values(told, f"joints/{name}/measured"), home)
-        np.testing.assert_allclose(values(told, f"joints/{name}/command"), home + 0.005)
-        planned = np.array(values(told, f"joints/{name}/plan"))
-        assert np.isnan(planned[-1]) and np.isfinite(planned[:-1]).all(), "the plan ends"
-        steps = np.arange(1, len(planned)) * 0.005 + 0.005
-        np.testing.assert_allclose(planned[:-1], home + np.minimum(steps, 0.09), atol=1e-6)
+        commands = np.array(values(told, f"joints/{name}/command"))
+        assert np.isnan(commands[-2]), "a gap where commands paused"
+        np.testing.assert_allclose(np.delete(commands, -2), home + 0.005)
+        steps = np.arange(2, 20) * 0.005
+        planned = home + np.minimum(steps, 0.09)  # until the plan ends
+        np.testing.assert_allclose(values(told, f"joints/{name}/plan"), planned, atol=1e-6)
 
 
 def test_times_on_the_timeline(told):
