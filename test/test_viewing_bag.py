@@ -5,6 +5,8 @@ Needs the extra `view`; without it only the error that says so is tested.
 """
 
 import io
+import os
+import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -214,6 +216,18 @@ def test_existing_file_is_kept(tmp_path):
     result = run("franka", "--bag", tmp_path, "--save", file)
     assert result.returncode == 1 and "choose another name" in result.stderr
     assert file.read_text() == "precious"
+
+
+def test_without_a_display_the_window_says_what_to_do_instead(tmp_path):
+    pytest.importorskip("rerun")
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET")
+    blind = {name: value for name, value in os.environ.items() if name not in hidden}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    result = run("franka", "--bag", write_bag(tmp_path / "bag"), "--port", port, env=blind)
+    assert result.returncode == 1 and "use --web or --save" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_without_rerun_the_remedy_is_one_line():
