@@ -51,6 +51,14 @@ def test_process_that_ends_by_itself_is_named_with_its_last_words(tmp_path):
     assert "line 0\n" not in text
 
 
+def test_status_of_one_that_runs_and_of_one_that_ended(tmp_path):
+    with Processes(tmp_path, os.environ) as processes:
+        start(processes, "steady", WAIT)
+        start(processes, "wheel", "import sys; sys.exit(3)")
+        wait_for(lambda: processes.status("wheel") is not None)
+        assert (processes.status("wheel"), processes.status("steady")) == (3, None)
+
+
 def test_nothing_outlives_the_block(tmp_path):
     with pytest.raises(ZeroDivisionError), Processes(tmp_path, os.environ) as processes:
         start(processes, "one", WAIT)

@@ -40,7 +40,12 @@ ROSDEP = {
     "xacro": "xacro",
 }
 # what `import` calls a distribution, where the metadata of installed packages does not say it
-DISTRIBUTION = {"pinocchio": "pin", "cv2": "opencv-python-headless"}
+DISTRIBUTION = {
+    "pinocchio": "pin",
+    "rerun": "rerun-sdk",
+    "rerun_cli": "rerun-sdk",
+    "cv2": "opencv-python-headless",
+}
 # imported late, and used where they are installed
 OPTIONAL = {"cv_bridge", "tf2_ros", "control_msgs", "nav2_msgs", "vision_msgs", "rosbag2_py"}
 ROS_IMPORT = re.compile(r"rclpy|rcl_interfaces|launch|launch_ros|\w+_msgs|\w+_srvs|\w+_interfaces")

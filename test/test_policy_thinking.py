@@ -73,10 +73,10 @@ def wait(semaphore):
     assert semaphore.acquire(timeout=PATIENCE)
 
 
-def is_waiting(thinker):
-    """Whether the thread does no work; waits until that is so."""
+def rests(thinker):
+    """Waits until the thread does no work."""
     with thinker._changed:
-        return thinker._changed.wait_for(lambda: thinker._waiting, PATIENCE)
+        return thinker._changed.wait_for(thinker._rests, PATIENCE)
 
 
 def test_it_pauses_while_a_plan_is_made(make):
@@ -87,7 +87,7 @@ def test_it_pauses_while_a_plan_is_made(make):
     with thinker.plan():
         write.steps.release(2)
         wait(write.asked)
-        assert is_waiting(thinker) and write.answers == []
+        assert rests(thinker) and write.answers == []
     wait(arrived)
     assert write.answers == [True, True] and thinker.thought is heard[0]
 
@@ -97,33 +97,33 @@ def test_it_begins_nothing_while_a_plan_is_made(make):
     thinker, _, arrived = make(write)
     with thinker.plan(alone=True):
         thinker.offer(observe(1.0))
-        assert is_waiting(thinker)
+        assert rests(thinker)
         assert not write.begun.acquire(blocking=False)
     wait(write.begun)
     write.steps.release(2)
     wait(arrived)
 
 
-def test_a_plan_alone_waits_for_the_piece_of_work_that_has_begun(make):
-    write, alone = Writing(), threading.Event()
-    thinker, _, arrived = make(write)
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_plan_alone_waits_for_the_piece_of_work_that_has_begun(make, reset):
+    write, order = Writing(), []
+    thinker, _, _ = make(write)
     thinker.offer(observe(1.0))
     wait(write.begun)
 
     def plan():
         with thinker.plan(alone=True):
-            assert is_waiting(thinker)
-            alone.set()
+            order.append(len(write.answers))
 
     planner = threading.Thread(target=plan)
     planner.start()
-    with thinker._changed:
-        assert thinker._changed.wait_for(lambda: thinker._planning or alone.is_set(), 0.2) or True
-    assert not alone.is_set(), "it did not wait for the piece of work"
+    if reset:
+        thinker.reset()
+    assert not order, "it did not wait for the piece of work"
     write.steps.release(2)
-    assert alone.wait(PATIENCE)
-    planner.join()
-    wait(arrived)
+    planner.join(PATIENCE)
+    # Paused at the first question; or told that the text is not wanted, and done with it.
+    assert order == [2 if reset else 0]
 
 
 def test_only_the_newest_observation_is_thought_about(make):
@@ -137,7 +137,7 @@ def test_only_the_newest_observation_is_thought_about(make):
     wait(arrived)
     wait(arrived)
     assert [thought.observed for thought in heard] == [1.0, 4.0]
-    assert is_waiting(thinker) and len(heard) == 2
+    assert rests(thinker) and len(heard) == 2
 
 
 def test_a_reset_gives_up_what_is_being_written(make):
@@ -200,7 +200,7 @@ def test_texts_begin_a_period_apart(make):
     thinker.offer(observe(1.0))
     wait(arrived)
     thinker.offer(observe(2.0))
-    assert is_waiting(thinker)
+    assert rests(thinker)
     assert begun == [1.0]
 
 

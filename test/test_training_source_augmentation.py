@@ -47,7 +47,7 @@ def test_a_dot_lands_where_the_transform_says(size, main):
         place = random.uniform([0.2 * width, 0.2 * height], [0.8 * width, 0.8 * height])
         result = augment_picture(draw_dot(width, height, place), SIZE, main, STILL, random)
         expected = move_places(place, result.transform)
-        assert np.linalg.norm(find_dot(result.picture) - expected) < 0.2
+        assert np.linalg.norm(find_dot(result.picture) - expected) < 0.03
 
 
 def test_the_main_view_turns_and_the_others_stay():

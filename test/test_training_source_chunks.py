@@ -72,6 +72,8 @@ def test_angles_go_on_through_half_a_turn():
     settings = replace(SETTINGS, layout="pose")
     numbers = cut_chunks(make_track(states, fps=7.0), POSE, settings, range(19))
     assert np.abs(numbers.states[:, 5]).max() <= math.pi
+    first = numbers.rows[:, 0, 5] - numbers.states[:, 5]
+    assert abs(first).max() < math.pi, "a chunk begins a turn away from its state"
     steps = np.diff(numbers.rows[..., 5], axis=1)
     assert steps.min() > -1e-6 and steps.max() < 0.2, "interpolated through the leap"
     differences = to_differences(numbers.rows, numbers.states, POSE)
@@ -80,9 +82,10 @@ def test_angles_go_on_through_half_a_turn():
 
 def test_joints_never_wrap():
     states = np.zeros((20, 8))
-    states[:, 6] = np.linspace(-4.0, 4.0, 20)
+    states[:, 6] = [-4.0, 4.0] * 10
     numbers = cut_chunks(make_track(states), LAYOUT, SETTINGS, range(19))
     np.testing.assert_allclose(numbers.states[:, 6], states[:-1, 6], atol=1e-6)
+    np.testing.assert_allclose(numbers.rows[:, 0, 6], states[1:, 6], atol=1e-5)
 
 
 def test_degrees_and_raw_grippers_become_si():

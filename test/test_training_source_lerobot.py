@@ -3,11 +3,19 @@
 
 import json
 import pickle
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from source_samples import FPS, LAYOUT, make_states, paint, write_small_lerobot
+from source_samples import (
+    FPS,
+    LAYOUT,
+    make_states,
+    paint,
+    write_small_dexdata,
+    write_small_lerobot,
+)
 
 pytest.importorskip("av", reason="of the extra 'train'")
 pytest.importorskip("pyarrow", reason="of the extra 'train'")
@@ -15,6 +23,8 @@ pytest.importorskip("pyarrow", reason="of the extra 'train'")
 from pyarrow import parquet
 
 from dm0_ros.training.sources.lerobot_writer import Description, Episode, write_lerobot
+from dm0_ros.training.sources.loader import Loader, LoaderSettings
+from dm0_ros.training.sources.mixture import Mixture
 from dm0_ros.training.sources.opening import open_source
 from dm0_ros.training.sources.sample import BrokenEpisodeError, SourceError
 from dm0_ros.training.sources.settings import ActionSource, SourceKind, SourceSettings
@@ -206,6 +216,51 @@ def test_a_broken_episode_is_named(folder, message):
     BREAKS[message](folder)
     with pytest.raises(BrokenEpisodeError, match=f"pour episode 1: .*{message}"):
         list(open_source(describe(folder)).take(1, [0]))
+
+
+def test_an_episode_is_never_in_memory_as_a_whole(tmp_path):
+    count, height, width = 80, 240, 320
+    picture = np.zeros((height, width, 3), np.uint8)
+    states = make_states(0, count)
+    description = Description(FPS, LAYOUT.columns, LAYOUT.columns, {"front": (height, width)})
+    episode = Episode("go", states, states, {"front": (picture for _ in range(count))})
+    write_lerobot(tmp_path / "big", [episode], description)
+    source = open_source(describe(tmp_path / "big"))
+    next(iter(source.episode(0)))  # imports and what is kept of the episode
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in source.episode(0)) == count - 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * picture.nbytes < count * picture.nbytes / 9
+
+
+def test_a_loader_takes_folders_of_both_kinds(written, tmp_path):
+    """They go to other processes, which open what they need."""
+    robot = {"robot": "franka", "layout": "joint", "step": 0.1, "rows": 4}
+    dexdata = SourceSettings(
+        SourceKind.DEXDATA,
+        str(write_small_dexdata(tmp_path)),
+        cameras={"images_1": "high"},
+        fps=10.0,
+        **robot,
+    )
+    mixture = Mixture([open_source(describe(written)), open_source(dexdata)], seed=0)
+    batches = [
+        list(Loader(mixture, list_parts, LoaderSettings(batch=5, workers=workers)).run(0, 4))
+        for workers in (0, 2)
+    ]
+    assert {name for batch in batches[0] for name, *_ in batch} == {"pour", tmp_path.name}
+    for alone, others in zip(*batches, strict=True):
+        for (name, rows, picture), (same, *arrays) in zip(alone, others, strict=True):
+            assert name == same
+            np.testing.assert_array_equal(rows, arrays[0])
+            np.testing.assert_array_equal(picture, arrays[1])
+
+
+def list_parts(draw):
+    return [(item.dataset, item.rows, *item.pictures.values()) for item in draw.samples]
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path, folder):

@@ -5,6 +5,8 @@ Needs the extra `view`; without it only the error that says so is tested.
 """
 
 import io
+import os
+import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -104,6 +106,9 @@ def write_bag(path, prefix=""):
         if tick % 2 == 0:
             image = make_image(moment + 0.02, picture)
             write(writer, f"{prefix}/camera/{VIEW}/image_raw", moment + 0.025, image)
+    for sink in SPEC.sinks:
+        values = make_positions([SPEC.home[name] + 0.005 for name in sink.names])
+        write(writer, f"{prefix}/{sink.topic}", BEGIN + 4.0, values)
     write(writer, f"{prefix}/scaffold", BEGIN + 0.6, make_scaffold(BEGIN + 0.3))
     write(writer, f"{prefix}/scaffold", BEGIN + 1.2, make_scaffold(BEGIN + 1.1, valid=False))
     writer.close()
@@ -144,11 +149,12 @@ def test_plan_command_and_measured_of_every_joint(told):
     for name in SPEC.column_names:
         home = SPEC.home[name]
         np.testing.assert_allclose(values(told, f"joints/{name}/measured"), home)
-        np.testing.assert_allclose(values(told, f"joints/{name}/command"), home + 0.005)
-        planned = np.array(values(told, f"joints/{name}/plan"))
-        assert np.isnan(planned[-1]) and np.isfinite(planned[:-1]).all(), "the plan ends"
-        steps = np.arange(1, len(planned)) * 0.005 + 0.005
-        np.testing.assert_allclose(planned[:-1], home + np.minimum(steps, 0.09), atol=1e-6)
+        commands = np.array(values(told, f"joints/{name}/command"))
+        assert np.isnan(commands[-2]), "a gap where commands paused"
+        np.testing.assert_allclose(np.delete(commands, -2), home + 0.005)
+        steps = np.arange(2, 20) * 0.005
+        planned = home + np.minimum(steps, 0.09)  # until the plan ends
+        np.testing.assert_allclose(values(told, f"joints/{name}/plan"), planned, atol=1e-6)
 
 
 def test_times_on_the_timeline(told):
@@ -210,6 +216,18 @@ def test_existing_file_is_kept(tmp_path):
     result = run("franka", "--bag", tmp_path, "--save", file)
     assert result.returncode == 1 and "choose another name" in result.stderr
     assert file.read_text() == "precious"
+
+
+def test_without_a_display_the_window_says_what_to_do_instead(tmp_path):
+    pytest.importorskip("rerun")
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET")
+    blind = {name: value for name, value in os.environ.items() if name not in hidden}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    result = run("franka", "--bag", write_bag(tmp_path / "bag"), "--port", port, env=blind)
+    assert result.returncode == 1 and "use --web or --save" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_without_rerun_the_remedy_is_one_line():

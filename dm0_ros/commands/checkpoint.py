@@ -161,10 +161,19 @@ def _table_of_settings(chosen: PolicySettings, columns: tuple[str, ...]) -> Any:
         "gripper": _describe_gripper(chosen),
         "progress": "as config.json says" if chosen.progress is None else f"{chosen.progress}",
         "text": f"at most {chosen.max_text_tokens} tokens",
+        "reasons": _describe_scaffold(chosen),
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _describe_scaffold(chosen: PolicySettings) -> str:
+    scaffold = chosen.scaffold
+    if scaffold is None:
+        return "no"
+    levels = ", ".join(level.value for level in scaffold.levels)
+    return f"{levels}, seen by {scaffold.view} and written in grammar {scaffold.grammar}"
 
 
 def _describe_gripper(chosen: PolicySettings) -> str:

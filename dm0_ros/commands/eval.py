@@ -137,3 +137,72 @@ def _show(figures: dict) -> None:
             table.add_row(name if category == "all" else "", category, *row)
         table.add_section()
     Console().print(table)
+
+
+@eval.command()
+def scaffold(
+    episodes: Annotated[int, typer.Option(min=1, help="objects take turns being named")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="of scenes, wordings and noise")] = 7,
+    robot: Annotated[str, typer.Option(help="an arm: name in config/, or a YAML")] = "franka",
+    task: Annotated[str, typer.Option(help="of the world [the checkpoint's own]")] = "",
+    checkpoint: Annotated[str, typer.Option(help="[a shipped one that reasons]")] = "",
+    recipe: Annotated[str, typer.Option(help="it was trained by [as its policy.yaml says]")] = "",
+    device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="of the network; 0: one a core")] = 1,
+    json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="folder for some frames")] = None,
+) -> None:
+    """What a policy says it will do, against the truth: box, path, subtask, and success.
+
+    In closed loop with the simulator, on scenes and wordings that it was not trained on, a text
+    before every plan. Without the milliseconds, the same seed gives the same figures.
+    """
+    import sys
+
+    import torch
+
+    from dm0_ros.commands.scaffold_report import choose_checkpoint, find_recipe, show
+    from dm0_ros.policy.reasoning import ReasoningMode, ReasoningOptions
+    from dm0_ros.policy.registry import load_policy
+    from dm0_ros.robots import load_robot
+    from dm0_ros.sim.simulator import Simulator
+    from dm0_ros.sim.world import load_world
+    from dm0_ros.training.scaffold_scores import summarise
+    from dm0_ros.training.scaffold_trial import Oracle
+
+    if threads:
+        torch.set_num_threads(threads)
+    spec = load_robot(robot)
+    name, settings = choose_checkpoint(checkpoint, spec.name, task)
+    chosen = find_recipe(recipe, settings, task)
+    reasoning = ReasoningOptions(ReasoningMode.EVERY_PLAN)
+    policy = load_policy(name, spec, device=device, seed=seed, reasoning=reasoning)
+    simulator = Simulator(spec, load_world(chosen.world), 0, chosen.task)
+    try:
+        scored = _roll_out(policy, simulator, Oracle(chosen, simulator), episodes, seed, pictures)
+    finally:
+        simulator.close()
+        policy.close()
+    subject = {"checkpoint": name, "robot": spec.name, "world": chosen.world, "task": chosen.task}
+    levels = [level.value for level in chosen.scaffold.levels]
+    figures = summarise(scored)
+    command = " ".join(["dm0", *sys.argv[1:]])
+    show(figures)
+    if json_path:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        result = {**figures, "seed": seed, **subject, "levels": levels, "command": command}
+        json_path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _roll_out(policy, simulator, oracle, count: int, seed: int, pictures: Path | None) -> list:
+    from rich.progress import Progress
+
+    from dm0_ros.training.rollout import draw_trials
+    from dm0_ros.training.scaffold_pictures import Album
+    from dm0_ros.training.scaffold_trial import ignore, perform
+
+    trials = draw_trials(simulator.world, count, seed, oracle.recipe.task)
+    witness = Album(pictures).add if pictures else ignore
+    runs = perform(policy, simulator, oracle, trials, witness=witness)
+    with Progress(transient=True) as display:
+        return list(display.track(runs, total=count, description="scaffold"))

@@ -49,9 +49,9 @@ class Processes:
             )
             os.setpriority(os.PRIO_PROCESS, self._children[name].pid, niceness)
 
-    def is_running(self, name: str) -> bool:
-        """Whether one has not ended yet."""
-        return self._children[name].poll() is None
+    def status(self, name: str) -> int | None:
+        """The exit status of one, or None while it runs."""
+        return self._children[name].poll()
 
     def check(self) -> None:
         """Raise `Dm0Error` with its last lines where one has ended by itself."""

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -106,7 +107,8 @@ def _open_viewer(web: bool, port: int, web_port: int) -> Iterator:
         words += ["--serve-web", "--web-viewer-port", str(web_port)]
     else:
         words += ["--expect-data-soon"]
-    with Processes(Path(tempfile.mkdtemp(prefix="dm0_view_")), os.environ) as processes:
+    logs = Path(tempfile.mkdtemp(prefix="dm0_view_"))
+    with Processes(logs, {**os.environ, "NO_COLOR": "1"}) as processes:
         processes.start("rerun", words)
         try:
             _await(processes, [port, web_port] if web else [port])
@@ -114,7 +116,15 @@ def _open_viewer(web: bool, port: int, web_port: int) -> Iterator:
             raise Dm0Error(f"{error}\nwithout a display, use --web or --save FILE.rrd") from error
         if web:
             typer.echo(f"http://{_HOST}:{web_port}?url={quote(_address(port), safe='')}")
-        yield lambda: processes.is_running("rerun")
+        yield partial(_is_open, processes)
+
+
+def _is_open(processes) -> bool:
+    """Whether the viewer runs, and nobody closed it. Raises `Dm0Error` where it failed."""
+    status = processes.status("rerun")
+    if status:
+        processes.check()
+    return status is None
 
 
 def _await(processes, ports: list[int]) -> None:

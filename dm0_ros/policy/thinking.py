@@ -47,7 +47,8 @@ class Thinker:
         self._thought: Thought | None = None
         self._task = 0  # rises with every reset: texts of an earlier one are worth nothing
         self._planning = False
-        self._waiting = True  # whether the thread does no work
+        self._writing: int | None = None  # the task that a text is being written for
+        self._paused = False
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -79,7 +80,7 @@ class Thinker:
         with self._changed:
             self._planning = True
             if alone and self._thread is not None:
-                self._changed.wait_for(lambda: self._waiting)
+                self._changed.wait_for(self._rests)
         try:
             yield
         finally:
@@ -118,7 +119,7 @@ class Thinker:
             except Exception as error:  # told, not lost: see the class
                 thought = self._fail(observation, error)
             with self._changed:
-                if self._closed or task != self._task:
+                if not self._is_wanted(task):
                     continue
                 if thought.valid:
                     self._thought = thought
@@ -132,26 +133,32 @@ class Thinker:
             return self._closed or (due and not self._planning)
 
         with self._changed:
-            self._waiting = True
+            self._writing = None
             self._changed.notify_all()
             while not ready():
                 left = earliest - time.monotonic()
                 self._changed.wait(left if left > 0 else None)
             if self._closed:
                 return None
-            self._waiting = False
             observation, self._newest = self._newest, None
+            self._writing = self._task
             return self._task, observation
 
     def _proceed(self, task: int) -> bool:
         with self._changed:
-            self._waiting = True
+            self._paused = True
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: not self._planning or self._closed or task != self._task
-            )
-            self._waiting = False
-            return not self._closed and task == self._task
+            self._changed.wait_for(lambda: not self._planning or not self._is_wanted(task))
+            self._paused = False
+            return self._is_wanted(task)
+
+    def _is_wanted(self, task: int) -> bool:
+        return not self._closed and task == self._task
+
+    def _rests(self) -> bool:
+        """Whether the thread does no work and will do none while a plan is being made."""
+        task = self._writing
+        return task is None or (self._paused and self._is_wanted(task))
 
 
 def _give_way(niceness: int) -> None:

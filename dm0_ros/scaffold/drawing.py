@@ -49,13 +49,18 @@ def draw_path(picture: np.ndarray, pixels: np.ndarray, thickness: int = 2) -> No
         cv2.circle(picture, points[-1], radius, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def draw_box(picture: np.ndarray, box: np.ndarray, thickness: int = 2) -> None:
-    """Draw a box (4,: x_min, y_min, x_max, y_max in pixels) into a picture, green with an edge."""
+def draw_box(
+    picture: np.ndarray,
+    box: np.ndarray,
+    thickness: int = 2,
+    colour: tuple[int, int, int] = BOX_COLOUR,
+) -> None:
+    """Draw a box (4,: x_min, y_min, x_max, y_max in pixels) into a picture, with a dark edge."""
     corners = _fixed_point(box[:2]), _fixed_point(box[2:])
     if None in corners:
         return
-    for colour, width in ((_EDGE, thickness + 2), (BOX_COLOUR, thickness)):
-        cv2.rectangle(picture, *corners, colour, width, cv2.LINE_AA, _SHIFT)
+    for shade, width in ((_EDGE, thickness + 2), (colour, thickness)):
+        cv2.rectangle(picture, *corners, shade, width, cv2.LINE_AA, _SHIFT)
 
 
 def draw_waypoints(picture: np.ndarray, pixels: np.ndarray, thickness: int = 2) -> None:

@@ -4,12 +4,25 @@
 The demo measures the same through real nodes. This is for tests and for choosing checkpoints.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dm0_ros.policy.protocol import Observation, Plan, Policy
 from dm0_ros.sim.simulator import Simulator
+from dm0_ros.sim.world import World
+
+Watch = Callable[[Observation, Plan], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a policy is asked, and in which scene."""
+
+    target: str  # name of the object that the instruction means
+    instruction: str
+    scene: int  # seed of the simulator's reset
 
 
 @dataclass(frozen=True)
@@ -27,27 +40,35 @@ class Episode:
         return self.first == self.target
 
 
+def ignore(_observation: Observation, _plan: Plan) -> None:
+    """The watch of those who ask for outcomes only."""
+
+
 def roll_out(
     policy: Policy,
     simulator: Simulator,
-    instruction: str,
-    target: str,
+    trial: Trial,
     time_limit: float,
     period: float,
     latency: float,
+    watch: Watch = ignore,
 ) -> Episode:
     """Let the policy act until the task is done to an object or ``time_limit`` (s) is over.
 
     A new plan is made every ``period`` s and takes effect ``latency`` s after its observation.
+    ``watch`` is called with each, while the simulator still is as it was observed.
     """
     policy.reset()
+    simulator.reset(seed=trial.scene)
     dt = 1.0 / simulator.spec.executor.rate
     plan: Plan | None = None
     coming: Plan | None = None
     next_observation = 0.0
     while simulator.time < time_limit and not simulator.outcomes:
         if simulator.time >= next_observation:
-            coming = policy.infer(_observe(policy, simulator, instruction))
+            observation = _observe(policy, simulator, trial.instruction)
+            coming = policy.infer(observation)
+            watch(observation, coming)
             next_observation += period
         if coming and simulator.time >= coming.start + latency:
             plan, coming = coming, None
@@ -56,7 +77,7 @@ def roll_out(
         simulator.step(dt)
     first = simulator.outcomes[0] if simulator.outcomes else None
     seconds = first.time if first else simulator.time
-    return Episode(instruction, target, first.name if first else None, seconds)
+    return Episode(trial.instruction, trial.target, first.name if first else None, seconds)
 
 
 def sample(plan: Plan, now: float) -> np.ndarray:
@@ -89,14 +110,19 @@ def evaluate(
 
     ``task`` is one of the world's; empty: its first.
     """
-    random = np.random.default_rng(seed)
-    world, results = simulator.world, []
-    for index in range(episodes):
-        target = world.object_names[index % len(world.objects)]
-        wording = random.choice(world.task(task).instructions.test)
-        simulator.reset(seed=int(random.integers(2**31)))
-        instruction = str(wording).format(object=target)
-        results.append(
-            roll_out(policy, simulator, instruction, target, time_limit, period, latency)
-        )
-    return results
+    trials = draw_trials(simulator.world, episodes, seed, task)
+    return [roll_out(policy, simulator, one, time_limit, period, latency) for one in trials]
+
+
+def draw_trials(world: World, episodes: int, seed: int, task: str = "") -> list[Trial]:
+    """Test wordings and scenes of ``seed``; objects take turns being named."""
+    random, wordings = np.random.default_rng(seed), world.task(task).instructions.test
+    return [
+        _draw_trial(random, world.object_names[index % len(world.objects)], wordings)
+        for index in range(episodes)
+    ]
+
+
+def _draw_trial(random: np.random.Generator, target: str, wordings: Sequence[str]) -> Trial:
+    wording = str(random.choice(wordings))
+    return Trial(target, wording.format(object=target), int(random.integers(2**31)))

@@ -21,7 +21,14 @@ from dm0_ros.viewing.log import Log, Pace
 from dm0_ros.viewing.plans import read_plan, to_seconds, wanted_at
 from dm0_ros.viewing.views import Views
 
-STAGES = ("preprocessing", "prefix", "reasoning", "flow")
+# of plans: latency_ms of dm0_ros/msg/ActionChunk in its order, and their sum, with colours (RGB)
+STAGES = {
+    "preprocessing": (130, 130, 130),
+    "prefix": (70, 130, 255),
+    "reasoning": (190, 80, 230),
+    "flow": (255, 150, 0),
+    "total": (225, 60, 90),
+}
 # in the order of the constants of dm0_ros/msg/ExecutorStatus, with a colour each (RGB)
 STATES = {
     "IDLE": (120, 120, 120),
@@ -33,6 +40,7 @@ STATES = {
 }
 SERIES = {"plan": (255, 190, 0), "command": (80, 160, 255), "measured": (225, 60, 90)}
 _LEVELS = {"FAULT": "ERROR", "STARVED": "WARN"}
+_PAUSE = 0.5  # s without values that a joint's line has a gap for
 _JPEG_QUALITY = 85
 _NUMBER = re.compile(r"\d+")
 
@@ -51,7 +59,8 @@ class Story:
         self._plan: Chunk | None = None
         self._instruction = ""
         self._status: tuple[int, str, int] | None = None  # state, reason, epoch
-        self._planned: set[str] = set()  # joints whose line of the plan goes on
+        self._told: dict[str, float] = {}  # by line of a joint: moment of its last value
+        self._pause = max(_PAUSE, 3.0 / rate)
         self._words = ("", "")  # state and reason that were written last
         self._describe()
 
@@ -62,8 +71,9 @@ class Story:
             for series, colour in SERIES.items():
                 lines = rerun.SeriesLines(colors=[colour], names=[series], widths=[1.5])
                 self._log.keep(f"joints/{name}/{series}", lines)
-        for stage in (*STAGES, "total"):
-            self._log.keep(f"latency/{stage}", rerun.SeriesLines(names=[stage]))
+        for stage, colour in STAGES.items():
+            lines = rerun.SeriesLines(colors=[colour], names=[stage], widths=[1.5])
+            self._log.keep(f"latency/{stage}", lines)
         states = rerun.StateConfiguration(values=list(STATES), colors=list(STATES.values()))
         self._log.keep("executor/state", states)
 
@@ -76,12 +86,9 @@ class Story:
         openings = {name: measured[name] * self._openings.get(name, 1.0) for name in measured}
         self._tell_joints("measured", moment, openings)
         wanted = {} if self._plan is None else wanted_at(self._plan, moment)
-        here = {name: wanted.get(name, math.nan) for name in measured}
-        # One NaN ends a line; more would say nothing.
-        planned = {name for name, value in here.items() if not math.isnan(value)}
-        told = {name: here[name] for name in here if name in planned | self._planned}
-        self._planned = self._planned - set(measured) | planned
-        self._tell_joints("plan", moment, told)
+        self._tell_joints(
+            "plan", moment, {name: wanted[name] for name in measured if name in wanted}
+        )
 
     def take_positions(self, names: Sequence[str], message, received: float) -> None:
         """Commands of a forward_position sink: a std_msgs/Float64MultiArray."""
@@ -107,7 +114,7 @@ class Story:
         self._plan = plan
         self._views.follow(plan, paths)
         times = [float(part) for part in message.latency_ms]
-        stages = zip((*STAGES, "total"), [*times, sum(times)], strict=True)
+        stages = zip(STAGES, [*times, sum(times)], strict=True)
         # A plan to stay where the robot is costs nothing, which says nothing of the network.
         for stage, part in stages if any(times) else ():
             self._log.tell_value(f"latency/{stage}", moment, part)
@@ -122,6 +129,7 @@ class Story:
         if before is not None and message.epoch > before[2]:
             self._plan = None
             self._views.forget(moment)
+            self._log.clear("scaffold", moment)
         self._tell_state(message, moment, before)
         if self._pace.is_due("status", moment):
             for name in ("time_left", "observation_age", "seam"):
@@ -167,8 +175,14 @@ class Story:
 
     def _tell_joints(self, series: str, moment: float, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            if name in self._names:
-                self._log.tell_value(f"joints/{name}/{series}", moment, float(value))
+            if name not in self._names:
+                continue
+            line = f"joints/{name}/{series}"
+            last = self._told.get(line, moment)
+            if moment - last > self._pause:
+                self._log.tell_value(line, last + 1e-4, math.nan)
+            self._log.tell_value(line, moment, float(value))
+            self._told[line] = moment
 
 
 def _stamp(message, received: float) -> float:

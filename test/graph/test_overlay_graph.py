@@ -219,6 +219,21 @@ def test_old_scaffold_is_not_drawn_and_a_reset_ends_it(graph):
     assert not near(newest(graph, pictures)[100:], BOX_COLOUR).any()
 
 
+def test_two_arms_have_a_path_each(graph):
+    graph.start("overlay", "robot:=aloha")
+    markers = graph.collect(MarkerArray, "overlay/markers", COMMAND)
+    scaffolds = graph.publisher(SpatialScaffold, "scaffold", COMMAND)
+    one, other, gap = [10.0, 20.0, 12.0, 22.0], [20.0, 24.0, 18.0, 22.0], [float("nan")] * 2
+    for trajectory, count in (([*one, *gap, *other], 2), (one, 1)):
+        known = len(markers)
+        scaffolds.publish(make_scaffold(graph, view="high", trajectory=trajectory))
+        shown = graph.wait(lambda known=known: len(markers) > known and markers[-1], "markers")
+        paths = [m for m in shown.markers if m.ns == "path"]
+        assert [m.id for m in paths] == [0, 1]
+        assert [m.action for m in paths].count(Marker.ADD) == count
+        assert len(paths[0].points) == 2 and paths[0].points[0].z == pytest.approx(-0.1)
+
+
 def test_view_without_a_known_place_is_named_and_gets_words_alone(graph, overlay):
     markers = graph.collect(MarkerArray, "overlay/markers", COMMAND)
     scaffolds = graph.publisher(SpatialScaffold, "scaffold", COMMAND)

@@ -12,9 +12,13 @@ from sensors import Sensors
 
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk, SpatialScaffold
+from dm0_ros.nodes.messages import message_from_thought
 from dm0_ros.nodes.quality import COMMAND
 from dm0_ros.nodes.stamps import to_seconds
+from dm0_ros.policy.reasoning import Thought
 from dm0_ros.robots.loading import load_robot
+from dm0_ros.scaffold.content import Scaffold
+from dm0_ros.scaffold.sketch import Sketch
 
 SPEC = load_robot("franka")
 GOOD = "touch the red block"
@@ -169,3 +173,23 @@ def test_it_can_be_released_while_it_writes(graph, learnt_checkpoint, client, li
     client.send("never stop")
     graph.wait(lambda: listening[0], "a plan")
     assert process.end() == 0 and "Traceback" not in process.output
+
+
+def test_two_arms_are_two_paths_in_a_message():
+    paths = {"left": ((0, 0), (500, 1000)), "right": ((1000, 250),)}
+    scaffold = Scaffold("hand it over", None, paths, (0, 254))
+    thought = Thought("text", (1, 2), scaffold, "", GOOD, 2.5, 3.0, "high", 640, 480, 7.0)
+    message = message_from_thought(thought, "camera")
+    assert to_seconds(message.header.stamp) == 2.5 and message.header.frame_id == "camera"
+    sketch = Sketch.of(message)
+    assert not sketch.refusal and sketch.box is None and sketch.subtask == "hand it over"
+    left, right = sketch.paths
+    np.testing.assert_allclose(left, [[0, 0], [320, 480]])
+    np.testing.assert_allclose(right, [[640, 120]])
+    assert list(message.action_tokens) == [0, 254]
+
+
+def test_a_refused_thought_shows_nothing_but_why():
+    thought = Thought("garbage", (), None, "no scaffold", GOOD, 2.5, 3.0, "high", 640, 480, 7.0)
+    sketch = Sketch.of(message_from_thought(thought, ""))
+    assert sketch.refusal == "no scaffold" and sketch.box is None and not sketch.paths
