@@ -21,6 +21,7 @@ from dm0_ros.nodes.stamps import to_time
 _ACTION = "navigate_to_pose"
 _SAME_PLACE = 0.2  # m: a goal that moves by less is not sent again
 _SAME_HEADING = 0.35  # rad
+_DISCOVERY = 2.0  # s that Nav2 may take to be found, when both have just started
 
 
 def find_navigate_to_pose() -> type:
@@ -102,7 +103,7 @@ class Nav2Output:
             self._handle.cancel_goal_async()
         if pose is None:
             return
-        if not self._client.server_is_ready():
+        if not self._client.wait_for_server(_DISCOVERY):
             self._fail(f"no action server {_ACTION}; start Nav2")
             return
         goal = self._kind.Goal()
