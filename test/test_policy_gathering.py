@@ -38,6 +38,14 @@ def make_gatherer(*, without=(), picture_age=0.1, joint_age=0.01):
     return gatherer
 
 
+def test_observation_says_when_each_picture_was_taken():
+    gatherer = make_gatherer()
+    gatherer.add_picture(SLOTS[0], NOW - 0.03, picture)
+    observation = gatherer.observe("touch it", NOW)
+    assert observation.stamps == {SLOTS[0]: NOW - 0.03, SLOTS[1]: NOW - 0.1}
+    assert observation.stamp == NOW - 0.03
+
+
 def test_observation_has_every_slot_and_the_opening_of_the_gripper():
     observation = make_gatherer().observe("touch it", NOW)
     assert observation.instruction == "touch it" and observation.stamp == NOW - 0.1

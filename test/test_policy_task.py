@@ -11,10 +11,12 @@ from dm0_ros.errors import InstructionError, PlanError
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Plan, PolicySpec
+from dm0_ros.policy.reasoning import Thought
 from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.verdict import Outcome
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import Space
+from dm0_ros.scaffold.content import Scaffold
 
 ROBOT = load_robot("franka")
 NAMES = ROBOT.column_names
@@ -38,6 +40,7 @@ class ScriptedPolicy:
     def __init__(self):
         self.motion, self.progress, self.error = 0.5, math.nan, None
         self.seen, self.resets, self.while_planning = [], 0, lambda: None
+        self.thought = None
 
     def reset(self):
         self.resets += 1
@@ -51,7 +54,8 @@ class ScriptedPolicy:
         values[:, -1] = 0.08
         latency = Latency(1.0, 2.0, 0.0, 3.0)
         names = SPEC.action_names
-        return Plan(observation.stamp, 0.1, SPEC.space, names, values, self.progress, latency)
+        rest = self.progress, latency, self.thought
+        return Plan(observation.stamp, 0.1, SPEC.space, names, values, *rest)
 
 
 class Bench:
@@ -120,6 +124,18 @@ def test_a_picture_is_decoded_once_however_often_it_looks():
     for _ in range(5):
         assert bench.task.step() is None
     assert len(looks) == 1 == len(bench.plans)
+
+
+def test_the_subtask_is_what_the_newest_plan_saw():
+    bench = Bench()
+    bench.run(0.3)
+    assert bench.task.subtask == ""
+    good = Thought("", (), Scaffold("go on"), "", "touch it", 1.0, 1.0, "high", 2, 2, 3.0)
+    refused = dataclasses.replace(good, scaffold=None, rejection="it is garbage")
+    for thought, subtask in ((good, "go on"), (refused, ""), (good, "go on"), (None, "")):
+        bench.policy.thought = thought
+        bench.run(0.5)
+        assert bench.task.subtask == subtask
 
 
 def test_time_limit():

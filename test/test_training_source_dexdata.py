@@ -157,3 +157,15 @@ def test_a_folder_without_lines_or_rate_is_refused(tmp_path):
     write_small_dexdata(tmp_path)
     with pytest.raises(SourceError, match="fps: is missing"):
         open_source(describe(tmp_path, fps=None))
+
+
+def test_samples_may_lie_some_frames_apart(tmp_path):
+    source = open_source(describe(write_small_dexdata(tmp_path), every=3))
+    assert source.size(0) == 4
+    states = make_states(0, 12)
+    for index, sample in enumerate(source.episode(0)):
+        np.testing.assert_array_equal(sample.pictures["right_hand"], paint(0, 3 * index))
+        np.testing.assert_allclose(sample.state, states[3 * index], atol=1e-6)
+        np.testing.assert_allclose(sample.rows[0], states[3 * index + 1], atol=1e-6)
+    assert index == 3
+    np.testing.assert_allclose(source.numbers(0).states, states[:11:3], atol=1e-6)

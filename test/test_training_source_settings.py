@@ -2,9 +2,12 @@
 """Settings of sources: what a YAML may say, and what is said where it is wrong."""
 
 import pytest
+from source_samples import write_small_dexdata
 
+from dm0_ros.robots.parsing import load_yaml
+from dm0_ros.training.sources.opening import open_sources
 from dm0_ros.training.sources.sample import SourceError
-from dm0_ros.training.sources.settings import ActionSource, SourceKind, load_settings
+from dm0_ros.training.sources.settings import ActionSource, SourceKind, SourceList
 
 GOOD = """
 sources:
@@ -28,7 +31,7 @@ def write(tmp_path, text):
 
 
 def test_a_yaml_names_sources(tmp_path):
-    first, second, third = load_settings(write(tmp_path, GOOD))
+    first, second, third = load_yaml(SourceList, write(tmp_path, GOOD), SourceError).sources
     assert first.kind is SourceKind.LEROBOT and first.actions is ActionSource.ACTION
     assert first.title == "pour" and first.rows == 50 and first.skip_broken
     assert first.find_layout().columns[0] == "fr3_joint1"
@@ -60,7 +63,7 @@ def test_what_is_wrong_is_said_with_file_line_and_key(tmp_path, old):
     assert old in GOOD
     path = write(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(SourceError) as caught:
-        load_settings(path)
+        open_sources(path)
     assert message in str(caught.value) and str(path) in str(caught.value)
 
 
@@ -68,4 +71,21 @@ def test_a_base_has_no_velocity_in_its_state(tmp_path):
     text = GOOD.replace("robot: franka", "robot: mobile_aloha").replace("right_hand", "high")
     text = text.replace("layout: joint", "layout: mobile")
     with pytest.raises(SourceError, match=r"no state has .*vx.*; write 'actions: action'"):
-        load_settings(write(tmp_path, text.replace("actions: action", "actions: next_state")))
+        open_sources(write(tmp_path, text.replace("actions: action", "actions: next_state")))
+
+
+def test_a_folder_that_does_not_fit_is_said_with_file_line_and_key(tmp_path):
+    folder = write_small_dexdata(tmp_path / "dex")
+    entry = "sources: [{kind: dexdata, path: PATH, name: talk},\n  {kind: dexdata, path: PATH"
+    entry = entry.replace("PATH", str(folder))
+    more = ", robot: franka, layout: joint, step: 0.1"
+    assert [source.name for source in open_sources(write(tmp_path, entry + "}]"))] == [
+        "talk",
+        "dex",
+    ]
+    with pytest.raises(
+        SourceError, match=r"run\.yaml:2: sources\[1\]\.fps: is missing, and Dexdata"
+    ):
+        open_sources(write(tmp_path, entry + more + "}]"))
+    with pytest.raises(SourceError, match=r"run\.yaml:2: sources\[1\]\.path: there is no folder"):
+        open_sources(write(tmp_path, entry + "_gone}]"))

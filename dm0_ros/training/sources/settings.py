@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.checks import require_known
-from dm0_ros.robots.parsing import load_yaml
 from dm0_ros.robots.spec import Layout
 from dm0_ros.training.sources.sample import SourceError
 
@@ -119,8 +118,3 @@ class SourceList:
     """Sets of data that are trained on together."""
 
     sources: tuple[SourceSettings, ...]
-
-
-def load_settings(path: str | Path) -> tuple[SourceSettings, ...]:
-    """The entries under ``sources`` of a YAML file. Raises `SourceError` with file, line, key."""
-    return load_yaml(SourceList, Path(path), SourceError).sources

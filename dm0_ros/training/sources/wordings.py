@@ -15,7 +15,7 @@ from string import Formatter
 import numpy as np
 
 from dm0_ros.errors import Dm0Error
-from dm0_ros.resources import find_resource
+from dm0_ros.resources import find_config
 from dm0_ros.robots.parsing import load_yaml
 
 INSTRUCTION = "instruction"
@@ -89,10 +89,7 @@ def load_wordings(name_or_path: str | Path) -> Wordings:
 
     Raises `WordingError` with file, line and key.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = find_resource("config", f"training/wordings/{name_or_path}.yaml")
-    return load_yaml(Wordings, path, WordingError)
+    return load_yaml(Wordings, find_config(name_or_path, "training/wordings"), WordingError)
 
 
 def _fields(phrase: str) -> frozenset[str]:

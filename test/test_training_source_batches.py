@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples of several robots and of none as batches that a network learns from."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hybrid_samples import TINY
+from source_samples import MadeUpSource
+
+from dm0_ros.model import DM0
+from dm0_ros.policy.actions import decode_actions
+from dm0_ros.policy.normalisation import Normalisation
+from dm0_ros.policy.pictures import PadColour, prepare_picture
+from dm0_ros.policy.tokenizer import load_tokenizer
+from dm0_ros.robots import load_robot
+from dm0_ros.training.losses import hybrid_losses
+from dm0_ros.training.sources.augmentation import AugmentationSettings
+from dm0_ros.training.sources.batches import BatchMaker, BatchSettings
+from dm0_ros.training.sources.loader import Loader, LoaderSettings
+from dm0_ros.training.sources.mixture import Draw, Mixture
+from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.statistics import gather_stats, merge_stats
+from dm0_ros.training.sources.wordings import Wordings
+from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
+
+SETTINGS = BatchSettings(
+    slots=("high", "wrist"),
+    picture_size=56,
+    rows=5,
+    columns=8,
+    normalisation=Normalisation.QUANTILE,
+    longest_prompt=64,
+    longest_answer=40,
+)
+
+
+class PoseSource(MadeUpSource):
+    """Another robot, with seven columns."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.layout = load_robot("arx5").layout("pose")
+
+    def numbers(self, episode):
+        numbers = super().numbers(episode)
+        return replace(numbers, states=numbers.states[:, :7], rows=numbers.rows[..., :7])
+
+
+class QuestionSource(MadeUpSource):
+    """Questions, without a robot."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.layout = None
+
+    def take(self, episode, indices):
+        for sample in super().take(episode, indices):
+            yield replace(sample, state=None, rows=None, answer=f"it is {sample.instruction}")
+
+
+@pytest.fixture(scope="module")
+def sources():
+    kinds = {"arm": MadeUpSource, "pose": PoseSource, "talk": QuestionSource}
+    return [kind(name, [9, 7]) for name, kind in kinds.items()]
+
+
+@pytest.fixture(scope="module")
+def stats(sources):
+    return merge_stats([gather_stats(source, 8) for source in sources if source.layout])
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    texts = ["arm/0/1", "pose/1/2", "talk/1/3", "please"]
+    save_tokenizer(train_tokenizer(texts, 600, ["it is talk/0/1"]), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def maker(sources, stats, tokenizer):
+    return BatchMaker(SETTINGS, sources, stats, tokenizer)
+
+
+def draw(sources, *places):
+    samples = [next(sources[number].take(episode, [index])) for number, episode, index in places]
+    return Draw(samples, [np.random.default_rng(i) for i in range(len(samples))])
+
+
+def test_every_sample_has_its_pictures_text_and_actions(sources, stats, tokenizer, maker):
+    drawn = draw(sources, (0, 1, 3), (1, 0, 5), (2, 1, 6))
+    batch = maker(drawn)
+    assert batch.images.shape == (3, 2, 3, 56, 56)
+    assert batch.image_masks.tolist() == [[True, False]] * 3, "nothing has a wrist camera"
+    for view, sample in zip(batch.images, drawn.samples, strict=True):
+        expected = prepare_picture(sample.pictures["high"], 56, PadColour.BLACK)
+        np.testing.assert_array_equal(view[0], expected)
+        assert not view[1].any()
+    assert batch.acted.tolist() == [True, True, False]
+    words = load_tokenizer(tokenizer)
+    for row, sample in enumerate(drawn.samples):
+        prompt = words.decode(batch.token_ids[row, : batch.prompts[row]].tolist())
+        assert sample.instruction in prompt
+        learnt = words.decode(batch.token_ids[row, batch.learnt[row]].tolist())
+        assert learnt == ("it is talk/1/6<|im_end|>" if row == 2 else "")
+    for row, source in enumerate(sources[:2]):
+        sample, rule = drawn.samples[row], (stats, Normalisation.QUANTILE)
+        decoded = decode_actions(batch.actions[row].numpy(), sample.state, source.layout, *rule)
+        turns = (decoded - sample.rows + np.pi) % (2 * np.pi) - np.pi  # angles may be a turn off
+        np.testing.assert_allclose(turns, 0.0, atol=1e-4)
+    assert not batch.actions[2].any() and batch.progress is None
+
+
+def test_a_network_learns_from_what_workers_made(sources, stats, tokenizer):
+    """From draw to gradient, over a process that pickled everything."""
+    wordings = Wordings({"ask": ("please {instruction}", "{instruction}")}, (("ask",),), 0.0)
+    settings = replace(SETTINGS, augmentation=AugmentationSettings(), wordings=wordings)
+    maker = BatchMaker(settings, sources, stats, tokenizer)
+    batches = [
+        list(Loader(Mixture(sources, 0), maker, LoaderSettings(6, workers=workers)).run(0, 3))
+        for workers in (0, 1)
+    ]
+    torch.manual_seed(0)
+    model = DM0(TINY.config())
+    for batch, same in zip(*batches, strict=True):
+        for name, part in vars(batch).items():
+            assert part is None or torch.equal(part, getattr(same, name)), name
+        noise, time = torch.randn(6, 5, 8), torch.rand(6)
+        losses = hybrid_losses(model, batch, noise, time, decouple=True)
+        total = losses.text.mean() + losses.flow.mean()
+        assert torch.isfinite(total)
+        total.backward()
+    assert any(parameter.grad.any() for parameter in model.parameters())
+
+
+def test_wordings_are_for_robots_and_say_what_is_known(sources, stats, tokenizer):
+    parts = {"who": ("{robot}",), "how": ("{progress} done",), "ask": ("{instruction}",)}
+    wordings = Wordings(parts, (("who", "how", "ask"),), 0.0)
+    settings = replace(SETTINGS, wordings=wordings, fields={"pose": {"robot": "arx"}})
+    drawn = draw(sources, (0, 0, 1), (1, 0, 2), (2, 0, 3))
+    some = [replace(sample, progress=(0.25, 0.5)) for sample in drawn.samples]
+    batch = BatchMaker(settings, sources, stats, tokenizer)(replace(drawn, samples=some))
+    words = load_tokenizer(tokenizer)
+    prompts = [
+        words.decode(ids[:count].tolist()).partition("USER: ")[2].strip()
+        for ids, count in zip(batch.token_ids, batch.prompts, strict=True)
+    ]
+    assert prompts == ["25 done arm/0/1", "arx 25 done pose/0/2", "talk/0/3"]
+    assert batch.progress.tolist() == [[0.25, 0.5]] * 3
+
+
+def test_progress_of_some_is_refused(sources, maker):
+    drawn = draw(sources, (0, 0, 1), (1, 0, 2), (2, 0, 3))
+    drawn.samples[0] = replace(drawn.samples[0], progress=(0.1, 0.2))
+    with pytest.raises(SourceError, match=r"^pose: says no progress, but others do"):
+        maker(drawn)
+    drawn.samples[1] = replace(drawn.samples[1], progress=(0.3, 0.4))
+    np.testing.assert_allclose(maker(drawn).progress, [[0.1, 0.2], [0.3, 0.4], [0.0, 0.0]])
+
+
+def test_chunks_of_another_length_are_refused(sources, maker):
+    drawn = draw(sources, (0, 0, 1))
+    drawn.samples[0] = replace(drawn.samples[0], rows=np.zeros((4, 8), np.float32))
+    with pytest.raises(SourceError, match="arm: has chunks of 4 rows, the network takes 5"):
+        maker(drawn)
+
+
+def test_names_are_told_apart(sources, stats, tokenizer):
+    with pytest.raises(SourceError, match="two sources have the same name"):
+        BatchMaker(SETTINGS, [*sources, MadeUpSource("arm", [3])], stats, tokenizer)
+
+
+def test_a_maker_is_pickled_without_its_tokenizer(sources, maker):
+    maker(draw(sources, (0, 0, 1)))  # loads it
+    again = pickle.loads(pickle.dumps(maker))
+    drawn = draw(sources, (0, 1, 2))
+    assert torch.equal(again(drawn).token_ids, maker(drawn).token_ids)
