@@ -308,6 +308,8 @@ def test_a_wrong_episode_leaves_no_folder(tmp_path):
         with pytest.raises(SourceError, match=message):
             write_lerobot(folder, [episode], description)
         assert not folder.exists()
+    with pytest.raises(SourceError, match="the codec 'papyrus' is unknown here"):
+        write_small_lerobot(tmp_path / "papyrus", codec="papyrus")
     (tmp_path / "there").mkdir()
     with pytest.raises(SourceError, match="exists; remove it"):
         write_lerobot(tmp_path / "there", [], description)

@@ -70,8 +70,14 @@ class VideoWriter:
         path = self._path_of(self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._written = 0
-        self._container = av.open(str(path), "w")
-        self._stream = self._container.add_stream(self._codec, rate=self._fps, options=_OPTIONS)
+        container = av.open(str(path), "w")
+        try:
+            self._stream = container.add_stream(self._codec, rate=self._fps, options=_OPTIONS)
+        except ValueError as cause:
+            container.close()
+            message = f"{path}: the codec '{self._codec}' is unknown here; take h264"
+            raise SourceError(message) from cause
         self._stream.height, self._stream.width = self._size
         self._stream.pix_fmt = "yuv420p"
         self._stream.time_base = Fraction(1, self._fps)
+        self._container = container
