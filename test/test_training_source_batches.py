@@ -27,7 +27,7 @@ from dm0_ros.training.sources.wordings import Wordings
 from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
 
 SETTINGS = BatchSettings(
-    slots=("high", "wrist"),
+    slots=("wrist", "high"),
     picture_size=56,
     rows=5,
     columns=8,
@@ -94,11 +94,11 @@ def test_every_sample_has_its_pictures_text_and_actions(sources, stats, tokenize
     drawn = draw(sources, (0, 1, 3), (1, 0, 5), (2, 1, 6))
     batch = maker(drawn)
     assert batch.images.shape == (3, 2, 3, 56, 56)
-    assert batch.image_masks.tolist() == [[True, False]] * 3, "nothing has a wrist camera"
+    assert batch.image_masks.tolist() == [[False, True]] * 3, "nothing has a wrist camera"
     for view, sample in zip(batch.images, drawn.samples, strict=True):
         expected = prepare_picture(sample.pictures["high"], 56, PadColour.BLACK)
-        np.testing.assert_array_equal(view[0], expected)
-        assert not view[1].any()
+        np.testing.assert_array_equal(view[1], expected)
+        assert not view[0].any()
     assert batch.acted.tolist() == [True, True, False]
     words = load_tokenizer(tokenizer)
     for row, sample in enumerate(drawn.samples):
