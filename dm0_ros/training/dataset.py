@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded frames as batches for the network, whatever robot they are of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -89,6 +89,23 @@ class Dataset:
         else:
             states = np.zeros((len(states), 1))  # nothing but padding
         return compute_stats(differences, states, self.recipe.network.action_dim)
+
+    def stream(
+        self,
+        steps: range,
+        seed: int,
+        size: int,
+        tokenizer: Tokenizer,
+        stats: NormStats,
+        share: slice,
+    ) -> Iterator[tuple[Batch, np.random.Generator]]:
+        """``share`` of the samples of each step, and the generator that goes on with the step.
+
+        Each step has a generator of its own, so that a resumed run draws what it would have.
+        """
+        for step in steps:
+            random = np.random.default_rng([seed, step])
+            yield self.draw(random, size, tokenizer, stats, share), random
 
     def draw(
         self,

@@ -51,8 +51,7 @@ class Processes:
                 f"a batch of {total} frames cannot be shared equally by {self.count} processes; "
                 f"make 'batch' a multiple of {self.count}"
             )
-        size = total // self.count
-        return slice(self.rank * size, (self.rank + 1) * size)
+        return slice(self.rank, total, self.count)
 
     def wait(self) -> None:
         """Until all have come here."""

@@ -17,6 +17,8 @@ from dm0_ros.scaffold.levels import Level
 from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.training.place import PlaceSettings
 from dm0_ros.training.reach import ReachSettings, Region
+from dm0_ros.training.sources.augmentation import AugmentationSettings
+from dm0_ros.training.sources.settings import SourceSettings
 
 NOTHING = "none"
 """In the place of a level: no text, and not even the cue for it."""
@@ -49,6 +51,7 @@ class NetworkSettings:
     rope_theta: float
     action_dim: int
     chunk_size: int
+    progress: bool = False  # whether it has a progress head
 
     def config(self) -> DM0Config:
         """The network's config.json."""
@@ -58,6 +61,7 @@ class NetworkSettings:
             expert=self._stream(self.expert),
             action_dim=self.action_dim,
             chunk_size=self.chunk_size,
+            progress=self.progress,
             bf16=False,
         )
 
@@ -133,8 +137,6 @@ class Recipe:
     name: str
     robot: str
     layout: str
-    world: str  # file stem in config/worlds/
-    task: str  # name of one of the world's tasks
     step: float  # s between rows
     normalisation: Normalisation
     max_text_tokens: int
@@ -175,6 +177,8 @@ class EpisodeData:
 class ArmRecipe(Recipe):
     """A run that learns from an expert with arms, at a table with objects."""
 
+    world: str  # file stem in config/worlds/
+    task: str  # name of one of the world's tasks
     workspace: dict[str, Region]  # where the expert's fingertips may be, by end effector
     data: EpisodeData
     expert: ReachSettings
@@ -198,6 +202,8 @@ class DriveData:
 class DrivingRecipe(Recipe):
     """A run that learns from a guide through a house how to drive a base to what is named."""
 
+    world: str  # file stem in config/worlds/
+    task: str
     data: DriveData
     pursuit: PursuitSettings
 
@@ -207,15 +213,51 @@ class DrivingRecipe(Recipe):
             raise RecipeError("drives have no truth to learn it from", key=("scaffold",))
 
 
-def load_recipe(name_or_path: str | Path) -> ArmRecipe | DrivingRecipe:
+@dataclass(frozen=True, kw_only=True)
+class SourceRecipe(Recipe):
+    """A run that goes on from a checkpoint with data of one's own, see docs/training_data.md.
+
+    ``robot`` and ``layout`` are those that the new checkpoint is for.
+    """
+
+    sources: tuple[SourceSettings, ...]
+    longest_answer: int = 256  # tokens
+    loaders: int = 0  # processes that make batches ahead; 0: none
+    wordings: str | None = None  # file stem in config/training/wordings/
+    augmentation: AugmentationSettings | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initial is None:
+            message = "is missing: data of one's own are learnt on top of a checkpoint; name it"
+            raise RecipeError(message, key=("initial",))
+        if self.optimiser.outline_rows:
+            message = "is for recordings of the simulator alone; leave it empty"
+            raise RecipeError(message, key=("optimiser", "outline_rows"))
+        hybrid = self.hybrid or HybridSettings()
+        if self.scaffold or hybrid.shown or hybrid.stale:
+            message = "has scaffolds, but answers of sources are theirs: leave those keys out"
+            raise RecipeError(message, key=("hybrid",))
+
+    @property
+    def teaching(self) -> HybridSettings:
+        """How text is learnt, where a source has any."""
+        return self.hybrid or HybridSettings()
+
+
+_KINDS = {"pursuit": DrivingRecipe, "sources": SourceRecipe}
+
+
+def load_recipe(name_or_path: str | Path) -> ArmRecipe | DrivingRecipe | SourceRecipe:
     """The recipe ``config/training/<name>.yaml``, or the YAML file at that path.
 
-    One that says how a way is pursued is for a base. Raises `RecipeError` that names the file and
-    the key where something is wrong.
+    One that says how a way is pursued is for a base; one with sources records nothing. Raises
+    `RecipeError` that names the file and the key where something is wrong.
     """
     content = read_yaml(find_config(name_or_path, "training"), RecipeError)
     _insert_stage(content)
-    return build(DrivingRecipe if "pursuit" in content else ArmRecipe, content, RecipeError)
+    kinds = [kind for key, kind in _KINDS.items() if key in content]
+    return build(kinds[0] if kinds else ArmRecipe, content, RecipeError)
 
 
 def _insert_stage(content: Section) -> None:

@@ -20,8 +20,9 @@ from dm0_ros.training.driving import load_drives, record_drives
 from dm0_ros.training.hybrid_data import HybridDataset
 from dm0_ros.training.logs import LossLog, write_losses
 from dm0_ros.training.processes import Processes, join_processes
-from dm0_ros.training.recipe import ArmRecipe, DrivingRecipe, Recipe
+from dm0_ros.training.recipe import ArmRecipe, DrivingRecipe, Recipe, RecipeError, SourceRecipe
 from dm0_ros.training.recording import load_episodes, record_episodes
+from dm0_ros.training.source_data import SourceDataset
 from dm0_ros.training.trainer import Trainer
 from dm0_ros.training.vocabulary import (
     add_speech,
@@ -62,10 +63,16 @@ def scale(recipe: Recipe, steps: int | None, amount: int | None) -> Recipe:
 
     Fewer steps alone also record less, in proportion: a trial run should be short.
     """
-    source, data = _SOURCES[type(recipe)], recipe.data
+    share = 1.0
     if steps is not None:
         share = min(1.0, steps / recipe.optimiser.steps)
         recipe = replace(recipe, optimiser=replace(recipe.optimiser, steps=steps))
+    if isinstance(recipe, SourceRecipe):
+        if amount is not None:
+            raise RecipeError(f"{recipe.name}: records no episodes; leave their number out")
+        return recipe
+    source, data = _SOURCES[type(recipe)], recipe.data
+    if steps is not None:
         amount = amount or max(source.fewest, round(getattr(data, source.unit) * share))
     if amount is not None:
         recipe = replace(recipe, data=replace(data, **{source.unit: amount}))
@@ -98,14 +105,12 @@ def _train(
     processes: Processes,
 ) -> Path:
     """Every process comes here; the one that leads writes what the others read."""
-    source, data = _SOURCES[type(recipe)], folder / "data"
-    if processes.leads:
-        source.record(recipe, seed, data, workers, lambda n, of: report(Progress("record", n, of)))
-    processes.wait()
-    kind = HybridDataset if recipe.teaching else Dataset
-    dataset = kind(recipe, source.load(recipe, data))
-    stats = dataset.stats()
     checkpoint = folder / "checkpoint"
+    if isinstance(recipe, SourceRecipe):
+        dataset = SourceDataset(recipe, checkpoint)
+    else:
+        dataset = _record(recipe, seed, folder / "data", workers, report, processes)
+    stats = dataset.stats()
     initial = find_checkpoint(recipe.initial).folder if recipe.initial else None
     if processes.leads:
         checkpoint.mkdir(parents=True, exist_ok=True)
@@ -116,9 +121,25 @@ def _train(
     network = _learn(trainer, folder, report)
     if processes.leads:
         write_losses(trainer.losses, folder)
-        _write_checkpoint(recipe, network, stats, checkpoint)
+        write_checkpoint(recipe, network, stats, checkpoint)
     processes.wait()
     return checkpoint
+
+
+def _record(
+    recipe: Recipe,
+    seed: int,
+    data: Path,
+    workers: int,
+    report: Callable[[Progress], None],
+    processes: Processes,
+) -> Dataset:
+    source = _SOURCES[type(recipe)]
+    if processes.leads:
+        source.record(recipe, seed, data, workers, lambda n, of: report(Progress("record", n, of)))
+    processes.wait()
+    kind = HybridDataset if recipe.teaching else Dataset
+    return kind(recipe, source.load(recipe, data))
 
 
 def _learn(trainer: Trainer, folder: Path, report: Callable[[Progress], None]) -> DM0:
@@ -138,19 +159,24 @@ def _learn(trainer: Trainer, folder: Path, report: Callable[[Progress], None]) -
 
 
 def _write_tokenizer(
-    recipe: Recipe, dataset: Dataset, stats: NormStats, initial: Path | None, folder: Path
+    recipe: Recipe,
+    dataset: Dataset | SourceDataset,
+    stats: NormStats,
+    initial: Path | None,
+    folder: Path,
 ) -> None:
     size = recipe.network.llm.vocab_size
     if initial:
         copy_tokenizer(initial, folder)
-        if recipe.scaffold:
+        if recipe.scaffold or isinstance(recipe, SourceRecipe):
             add_speech(folder, size)
         return
     answers = dataset.answers(stats) if recipe.scaffold else None
     save_tokenizer(train_tokenizer(dataset.sentences(), size, answers), folder)
 
 
-def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
+def write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Path) -> None:
+    """Put everything that a policy needs but the tokenizer into a folder that there is."""
     halve(network).save_pretrained(folder)
     save_stats(stats, folder)
     robot = load_robot(recipe.robot)
@@ -164,9 +190,9 @@ def _write_checkpoint(recipe: Recipe, network: DM0, stats: NormStats, folder: Pa
         "pad_colour": recipe.picture_pad.value,
         "camera_slots": list(robot.camera_slots),
         "masked_slots": list(recipe.masked_slots),
-        "world": recipe.world,
-        "task": recipe.task,
     }
+    if isinstance(recipe, (ArmRecipe, DrivingRecipe)):
+        settings |= {"world": recipe.world, "task": recipe.task}
     if recipe.executed_rows:
         settings["executed_rows"] = recipe.executed_rows
     if recipe.scaffold:

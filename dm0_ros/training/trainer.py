@@ -85,8 +85,10 @@ class Trainer:
 
         Returns the network with the mean weights.
         """
-        while self.step < self.settings.steps:
-            losses = self._train_one_step()
+        steps = range(self.step, self.settings.steps)
+        size, given = self.settings.batch, (self.tokenizer, self.stats, self._share)
+        for batch, random in self.dataset.stream(steps, self.seed, size, *given):
+            losses = self._train_one_step(*self._add_noise(batch, random))
             for name, loss in losses.items():
                 self.losses.setdefault(name, []).append(loss)
             self.step += 1
@@ -95,8 +97,7 @@ class Trainer:
             report(self.step, losses)
         return self._whole_average()
 
-    def _train_one_step(self) -> dict[str, float]:
-        batch, noise, time = self._draw()
+    def _train_one_step(self, batch, noise, time) -> dict[str, float]:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.settings, self.step) * group["share"]
         # Shares have different numbers of samples that count. The mean of the processes'
@@ -114,21 +115,15 @@ class Trainer:
         told = self.processes.add(torch.stack([loss.detach() for loss in losses.values()]))
         return dict(zip(losses, (told / self.processes.count).tolist(), strict=True))
 
-    def _draw(self):
-        """This process's share of the step's batch, with noise and times.
-
-        Each step has a generator of its own, so that a resumed run draws what it would have.
-        """
-        random = np.random.default_rng([self.seed, self.step])
-        frames, share = self.settings.batch, self._share
-        batch = self.dataset.draw(random, frames, self.tokenizer, self.stats, share)
+    def _add_noise(self, batch, random: np.random.Generator):
+        """A batch with noises and times, drawn for all processes, of which each takes its own."""
         each = len(batch.actions) // len(batch.images)
-        size = (frames * each, self.settings.noise_samples)
+        size = (self.settings.batch, each, self.settings.noise_samples)
         time = torch.from_numpy(0.999 * random.beta(*_BETA, size) + 0.001).float()
         shape = (*size, *batch.actions.shape[1:])
         noise = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
-        own = slice(share.start * each, share.stop * each)
-        return tuple(part.to(self.device) for part in (batch, noise[own], time[own]))
+        own = (part[self._share].flatten(0, 1) for part in (noise, time))
+        return tuple(part.to(self.device) for part in (batch, *own))
 
     @torch.no_grad()
     def _update_average(self) -> None:

@@ -11,12 +11,15 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.prompt import CUE, OPENING, ROLE, STOP
+from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.scaffold.content import BINS
 
 PAD = "<|endoftext|>"
 SPEECH = (CUE, STOP, *(f"<action_{number}>" for number in range(BINS)))
 """What answers need beside words. Stop token and actions have the public vocabulary's names."""
 _FILES = ("tokenizer.json", "tokenizer_config.json")
+# of public checkpoints, instead of the first
+_PUBLIC_FILES = ("vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 
 
 def train_tokenizer(
@@ -57,23 +60,26 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
-    """The same two files, from the checkpoint folder whose words a training goes on with."""
-    for name in _FILES:
-        shutil.copyfile(source / name, folder / name)
+    """The tokenizer of the checkpoint folder whose words a training goes on with."""
+    for name in (*_FILES, *_PUBLIC_FILES):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def add_speech(folder: Path, size: int) -> None:
     """Let the tokenizer in a folder have `SPEECH`, in ids that no token has yet.
 
+    One that has a stop token is left as it is: the public one does without a token for the cue.
     Raises `Dm0Error` where a network of ``size`` ids has no room for them.
     """
+    if load_tokenizer(folder).find(STOP) is not None:
+        return
     path = folder / _FILES[0]
     tokenizer = Tokenizer.from_file(str(path))
     missing = [token for token in SPEECH if tokenizer.token_to_id(token) is None]
-    if missing:
-        _check_room(size, tokenizer.get_vocab_size() + len(missing))
-        _add_tokens(tokenizer, missing)
-        tokenizer.save(str(path))
+    _check_room(size, tokenizer.get_vocab_size() + len(missing))
+    _add_tokens(tokenizer, missing)
+    tokenizer.save(str(path))
 
 
 def _add_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> None:

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a recipe's sources give to train on, batch by batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dm0_ros.policy.normalisation import NormStats
+from dm0_ros.policy.tokenizer import Tokenizer
+from dm0_ros.robots import load_robot
+from dm0_ros.training.losses import HybridBatch
+from dm0_ros.training.recipe import SourceRecipe
+from dm0_ros.training.sources.batches import BatchMaker, BatchSettings
+from dm0_ros.training.sources.loader import Loader, LoaderSettings
+from dm0_ros.training.sources.mixture import Mixture
+from dm0_ros.training.sources.opening import open_source
+from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.statistics import gather_stats, merge_stats
+from dm0_ros.training.sources.wordings import load_wordings
+
+
+class SourceDataset:
+    """Sources as the trainer reads them; every sample has pictures of its own.
+
+    ``folder`` holds the tokenizer when batches are made. Raises `SourceError` where a folder does
+    not fit its settings, or no source is of a robot.
+    """
+
+    def __init__(self, recipe: SourceRecipe, folder: Path) -> None:
+        self._recipe, self._folder = recipe, folder
+        self._sources = [open_source(settings) for settings in recipe.sources]
+        if not any(source.layout for source in self._sources):
+            raise SourceError(
+                f"{recipe.name}: no source is of a robot, and a policy needs actions; add one"
+            )
+
+    def stats(self) -> NormStats:
+        """Statistics of all robots' rows and states."""
+        width = self._recipe.network.action_dim
+        return merge_stats([gather_stats(s, width) for s in self._sources if s.layout])
+
+    def stream(
+        self,
+        steps: range,
+        seed: int,
+        size: int,
+        _tokenizer: Tokenizer,
+        stats: NormStats,
+        share: slice,
+    ) -> Iterator[tuple[HybridBatch, np.random.Generator]]:
+        """See `Dataset.stream`."""
+        recipe = self._recipe
+        robot = load_robot(recipe.robot)
+        settings = BatchSettings(
+            slots=tuple(slot for slot in robot.camera_slots if slot not in recipe.masked_slots),
+            picture_size=recipe.network.vision.image_size,
+            rows=recipe.network.chunk_size,
+            columns=recipe.network.action_dim,
+            normalisation=recipe.normalisation,
+            longest_prompt=recipe.max_text_tokens,
+            longest_answer=recipe.longest_answer,
+            pad=recipe.picture_pad,
+            augmentation=recipe.augmentation,
+            wordings=load_wordings(recipe.wordings) if recipe.wordings else None,
+        )
+        make = BatchMaker(settings, self._sources, stats, self._folder)
+        rank, ranks = share.start or 0, share.step or 1
+        loading = LoaderSettings(size, recipe.loaders, rank=rank, ranks=ranks)
+        loader = Loader(Mixture(self._sources, seed), make, loading)
+        for step, batch in zip(steps, loader.run(steps.start, steps.stop), strict=True):
+            yield batch, np.random.default_rng([seed, step])

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dm0 train` with sources: it goes on from a checkpoint with data of one's own."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hybrid_samples import SCAFFOLD, TEACHING, TINY, tiny_recipe
+from source_samples import FPS, write_small_dexdata
+
+from dm0_ros.errors import InstructionError
+from dm0_ros.model import DM0
+from dm0_ros.policy.dm0_policy import Dm0Policy
+from dm0_ros.policy.normalisation import Normalisation, compute_stats
+from dm0_ros.policy.pictures import PadColour
+from dm0_ros.policy.tokenizer import load_tokenizer
+from dm0_ros.robots import load_robot
+from dm0_ros.training.recipe import RecipeError, SourceRecipe, load_recipe
+from dm0_ros.training.run import scale, train, write_checkpoint
+from dm0_ros.training.source_data import SourceDataset
+from dm0_ros.training.sources.augmentation import AugmentationSettings
+from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.settings import SourceKind, SourceSettings
+from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
+
+SENTENCES = [f"task {number}" for number in range(4)] + ["reach for it"]
+
+
+@pytest.fixture(scope="module")
+def initial(tmp_path_factory):
+    """A checkpoint that never learnt text."""
+    folder, recipe = (
+        tmp_path_factory.mktemp("initial"),
+        replace(tiny_recipe(), scaffold=None, hybrid=None),
+    )
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    stats = compute_stats(random.normal(size=(9, 8)), random.normal(size=(9, 8)), 8)
+    write_checkpoint(recipe, DM0(recipe.network.config()), stats, folder)
+    save_tokenizer(train_tokenizer(SENTENCES, 340), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("robot", "questions"):
+        (folder / name).mkdir()
+        write_small_dexdata(folder / name, answer="reach for it" if name == "questions" else None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(initial, data):
+    common = {"kind": SourceKind.DEXDATA, "cameras": {"images_1": "right_hand"}}
+    more = {"robot": "franka", "layout": "joint", "step": 1 / FPS, "fps": FPS, "rows": 5}
+    return SourceRecipe(
+        name="mine",
+        robot="franka",
+        layout="joint",
+        step=1 / FPS,
+        normalisation=Normalisation.QUANTILE,
+        max_text_tokens=300,  # wordings have words that this tokenizer spells
+        picture_pad=PadColour.BLACK,
+        masked_slots=("high",),
+        network=TINY,
+        optimiser=tiny_recipe(steps=8, batch=4, save_every=4).optimiser,
+        initial=str(initial),
+        sources=(
+            SourceSettings(path=str(data / "robot"), name="robot", **common, **more),
+            SourceSettings(path=str(data / "questions"), name="questions", **common),
+        ),
+        longest_answer=40,
+        augmentation=AugmentationSettings(),
+        wordings="manipulation",
+    )
+
+
+def run(recipe, folder):
+    seen = []
+    checkpoint = train(recipe, 0, folder, 1, "cpu", seen.append)
+    return checkpoint, [progress.losses for progress in seen]
+
+
+def test_a_run_on_sources_ends_in_a_checkpoint_that_drives_a_robot(recipe, tmp_path):
+    checkpoint, losses = run(recipe, tmp_path)
+    assert len(losses) == 8 and all(set(loss) == {"text", "flow"} for loss in losses)
+    assert any(loss["text"] > 0 for loss in losses) and any(loss["flow"] > 0 for loss in losses)
+    tokenizer = load_tokenizer(checkpoint)
+    assert tokenizer.find("<|im_end|>") is not None and tokenizer.find("<action_7>") is not None
+    policy = Dm0Policy.from_checkpoint(checkpoint, load_robot("franka"))
+    assert policy is not None
+    assert "world" not in (checkpoint / "policy.yaml").read_text()
+
+
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(recipe, tmp_path):
+    _, straight = run(recipe, tmp_path / "straight")
+
+    class Interruption(Exception):
+        pass
+
+    def interrupt(progress):
+        if progress.done == 4:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        train(recipe, 0, tmp_path / "broken", 1, "cpu", interrupt)
+    _, rest = run(recipe, tmp_path / "broken")
+    assert rest == straight[4:]
+
+
+def test_shares_make_up_the_whole_and_workers_change_nothing(recipe, tmp_path):
+    save_tokenizer(train_tokenizer(SENTENCES, 600, ["reach for it"]), tmp_path)
+    stats = SourceDataset(recipe, tmp_path).stats()
+
+    def draw(share, **changes):
+        dataset = SourceDataset(replace(recipe, **changes), tmp_path)
+        return [batch for batch, _ in dataset.stream(range(2, 4), 0, 4, None, stats, share)]
+
+    whole = draw(slice(0, 4, 1))
+    assert len(whole) == 2 and not torch.equal(whole[0].images, whole[1].images)
+    for batch, ahead in zip(whole, draw(slice(0, 4, 1), loaders=1), strict=True):
+        assert torch.equal(batch.images, ahead.images)
+        assert torch.equal(batch.token_ids, ahead.token_ids)
+    for rank in (0, 1):
+        for batch, part in zip(whole, draw(slice(rank, 4, 2)), strict=True):
+            assert torch.equal(part.images, batch.images[rank::2])
+            assert torch.equal(part.actions, batch.actions[rank::2])
+
+
+def test_prompts_that_do_not_fit_are_refused(recipe, tmp_path):
+    with pytest.raises(InstructionError, match="the instruction is too long"):
+        run(replace(recipe, max_text_tokens=8), tmp_path)
+
+
+def test_sources_without_a_robot_are_refused(recipe, tmp_path):
+    with pytest.raises(SourceError, match="mine: no source is of a robot"):
+        SourceDataset(replace(recipe, sources=recipe.sources[1:]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"initial": None}, "on top of a checkpoint"),
+        ({"scaffold": SCAFFOLD}, "answers of sources are theirs"),
+        ({"hybrid": TEACHING}, "leave"),
+    ],
+)
+def test_contradictions_are_refused(recipe, changes, words):
+    with pytest.raises(RecipeError, match=words):
+        replace(recipe, **changes)
+
+
+def test_a_recipe_with_sources_is_read_from_yaml(recipe, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"""name: mine
+robot: franka
+layout: joint
+step: 0.1
+normalisation: quantile
+max_text_tokens: 40
+picture_pad: black
+masked_slots: [high]
+initial: nano-franka
+sources:
+  - {{kind: lerobot, path: ~/data/tea, robot: franka, layout: joint, step: 0.1,
+     cameras: {{observation.images.front: right_hand}}}}
+augmentation: {{rotation: 2.0}}
+network:
+  vision: {{image_size: 56, patch_size: 14, width: 32, layers: 1, heads: 2}}
+  llm: {{vocab_size: 600, hidden_size: 32, intermediate_size: 48}}
+  expert: {{vocab_size: 600, hidden_size: 32, intermediate_size: 48}}
+  layers: 2
+  heads: 2
+  key_value_heads: 1
+  head_dim: 16
+  rope_theta: {TINY.rope_theta}
+  action_dim: 8
+  chunk_size: 5
+optimiser: {{stage: sft, batch: 2}}
+"""
+    )
+    read = load_recipe(path)
+    assert isinstance(read, SourceRecipe) and read.network == TINY
+    assert read.sources[0].kind is SourceKind.LEROBOT and read.augmentation.rotation == 2.0
+    assert scale(read, 7, None).optimiser.steps == 7
+    with pytest.raises(RecipeError, match=re.escape("mine: records no episodes")):
+        scale(read, None, 3)
