@@ -234,6 +234,17 @@ def test_progress_is_the_squared_error_at_the_end_of_the_chunk():
     assert set(found.parts()) == {"text", "flow", "progress"}
 
 
+def test_a_progress_head_needs_progress_of_those_that_act():
+    model, batch, drawn = small_model(progress=True), hybrid_batch(), noise_and_time()
+    with pytest.raises(ValueError, match="must say their progress"):
+        hybrid_losses(model, batch, *drawn, decouple=True)
+    still = replace(batch, acted=torch.zeros_like(batch.acted))
+    losses = hybrid_losses(model, still, *drawn, decouple=True)
+    assert losses.progress.mean() == 0
+    (losses.text.mean() + losses.flow.mean() + losses.progress.mean()).backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
 def test_text_is_judged_in_float32_under_autocast():
     model, batch = small_model(), hybrid_batch()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
