@@ -35,7 +35,7 @@ def parse(arguments=None):
     add("--only", nargs="+", choices=NAMES, default=NAMES, help="these cells")
     add("--list", action="store_true", help="say what is finished, run nothing")
     add("--steps", type=int, default=1800, help="of each cell")
-    add("--first-steps", type=int, default=1500, help="of the stage before, questions alone")
+    add("--first-steps", type=int, default=1500, help="of the stage before, with questions")
     add("--recorded", type=int, default=3000, help="episodes that are learnt from")
     add("--data", type=Path, help="a recording of these that there is already")
     add("--episodes", type=int, default=30, help="of each kind, in closed loop")

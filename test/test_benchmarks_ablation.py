@@ -163,7 +163,7 @@ def clever(tmp_path_factory):
     recording = tiny_recording(recipe)
     dataset = QuestionDataset(recipe, recording, "right_hand")
     questions = [q for frame in range(dataset.size) for q in dataset.questions(frame)]
-    words = [q.text for q in questions], [q.answer for q in questions]
+    words = [q.text for q in questions] + dataset.sentences(), [q.answer for q in questions]
     folder = tmp_path_factory.mktemp("clever")
     save_tokenizer(train_tokenizer(words[0], 600, words[1]), folder)
     tokenizer = load_tokenizer(folder)
@@ -181,10 +181,13 @@ def clever(tmp_path_factory):
     return dataset, tokenizer, model.eval(), batch, loss.item()
 
 
-def test_question_samples_have_no_actions(clever):
+def test_a_frame_has_sentences_with_actions_and_questions_with_answers(clever):
     *_, batch, loss = clever
-    assert not batch.acted.any() and not batch.actions.any()
-    assert (batch.shown == batch.prompts).all() and batch.learnt.any(1).all()
+    acted = torch.tensor([True] * 3 + [False] * 3).repeat(4)
+    assert torch.equal(batch.acted, acted)
+    assert torch.equal(batch.learnt.any(1), ~acted)
+    assert batch.actions[acted].any() and not batch.actions[~acted].any()
+    assert (batch.shown == batch.prompts).all()
     assert loss < 0.1
 
 

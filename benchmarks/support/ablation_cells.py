@@ -45,13 +45,13 @@ def cell_recipe(base: ArmRecipe, cell: Cell) -> ArmRecipe:
 
 
 def first_recipe(base: ArmRecipe, steps: int) -> ArmRecipe:
-    """Of the stage before: answers to questions alone, no actions and no scaffolds."""
+    """Of the stage before: actions and answers to questions, no scaffolds."""
     return replace(
         base,
         name=f"{base.name}-first",
         scaffold=None,
         hybrid=HybridSettings(),
-        optimiser=replace(base.optimiser, steps=steps, outline_rows=()),
+        optimiser=replace(base.optimiser, steps=steps),
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One recording, read as the ablation's stages do: questions first, then sentences but for those
+"""One recording, read as the ablation's stages do: with questions first, and never with sentences
 that are held out."""
 
 from itertools import chain
@@ -18,8 +18,6 @@ from dm0_ros.training.hybrid_data import HybridDataset
 from dm0_ros.training.losses import HybridBatch
 from dm0_ros.training.recipe import ArmRecipe
 from dm0_ros.training.texts import Text, tokenise
-
-_EACH = 3  # questions about a frame: as many samples as there are sentences later
 
 
 class SplitDataset(HybridDataset):
@@ -42,9 +40,13 @@ class SplitDataset(HybridDataset):
         ]
 
 
-class QuestionDataset(HybridDataset):
-    """A recording whose frames are asked about; nobody acts. ``view`` is the slot that left and
-    right are of."""
+class QuestionDataset(SplitDataset):
+    """A recording whose frames are asked about, too. ``view`` is the slot that left and right are
+    of.
+
+    A frame has a sample for each object, with actions and without text, and as many questions
+    with an answer and without actions.
+    """
 
     def __init__(self, recipe: ArmRecipe, recording: Recording, view: str) -> None:
         super().__init__(recipe, recording)
@@ -71,18 +73,21 @@ class QuestionDataset(HybridDataset):
     def _batch(
         self, frames, random, tokenizer: Tokenizer, stats: NormStats, share: slice
     ) -> HybridBatch:
-        drawn = random.random((len(frames), _EACH))[share]
+        sentences = self._ask(len(frames), random)[share]
+        drawn = random.random((len(frames), len(self.recording.objects)))[share]
         frames, texts = frames[share], []
-        for frame, parts in zip(frames, drawn, strict=True):
+        for frame, asked, parts in zip(frames, sentences, drawn, strict=True):
             found = self.questions(frame)
-            asked = [found[int(part * len(found))] for part in parts]
-            texts += [Text(question.text, question.answer, lines=0) for question in asked]
+            chosen = [found[int(part * len(found))] for part in parts]
+            texts += [Text(sentence) for sentence in asked]
+            texts += [Text(question.text, question.answer, lines=0) for question in chosen]
         images, seen = self._show(frames)
-        network = self.recipe.network
+        plans = torch.from_numpy(self._encode(frames, stats))
+        acted = torch.ones(plans.shape[:2], dtype=torch.bool)
         return HybridBatch(
             images=images,
             image_masks=seen,
             **vars(tokenise(texts, tokenizer, self.recipe.max_text_tokens, LONGEST_ANSWER)),
-            actions=torch.zeros(len(texts), network.chunk_size, network.action_dim),
-            acted=torch.zeros(len(texts), dtype=torch.bool),
+            actions=torch.cat([plans, torch.zeros_like(plans)], 1).flatten(0, 1),
+            acted=torch.cat([acted, ~acted], 1).flatten(),
         )

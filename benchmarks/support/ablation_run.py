@@ -110,7 +110,7 @@ def record(plan: Plan, workers: int, report: Report) -> None:
 
 
 def run_first(plan: Plan, seed: int, report: Report) -> dict:
-    """Teach a network from noise to answer questions: where all cells of a seed begin."""
+    """Teach a network from noise to act and to answer: where all cells of a seed begin."""
     folder = plan.folder("first", seed)
     recipe = first_recipe(plan.recipe, plan.first_steps)
     with claim(folder):
@@ -251,11 +251,10 @@ def _learn(
 
     network = trainer.run(tell)
     write_checkpoint(recipe, network, stats, checkpoint)
-    steps = max(1, trainer.step - first)
     return {
-        "step": round((time.perf_counter() - begin) / steps, 4),
-        "step_cpu": round((time.process_time() - cpu) / steps, 4),
         "steps_timed": trainer.step - first,
+        "training": round(time.perf_counter() - begin, 1),
+        "training_cpu": round(time.process_time() - cpu, 1),
     }
 
 
