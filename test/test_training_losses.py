@@ -3,15 +3,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hybrid_samples import ANSWERS, CUE, PROMPT, STOP, hybrid_batch, noise_and_time
 from model_samples import small_model
+from test_engine_engine import SIZE, make_engine, make_request
 from test_model_text import check_equal
 
 from dm0_ros.model.reasoning import Reasoning
 from dm0_ros.model.text import generate
+from dm0_ros.policy.pictures import prepare_picture
 from dm0_ros.training.losses import hybrid_losses, last_of_prompt, visible_cache
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -151,6 +154,30 @@ def test_the_expert_sees_what_generation_leaves():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("stopped", [True, False])
+def test_an_engine_acts_on_what_the_expert_was_taught_with(stopped):
+    """An engine that writes a text acts as the network does on the prefix of training."""
+    model = talkative()
+    engine, request = make_engine(model), replace(make_request(), cue_ids=np.array([CUE]))
+    free = engine.infer([request], Reasoning(6, frozenset()))[0].text.token_ids
+    stop = next(token for token in free[1:] if token != free[0]) if stopped else STOP
+    (result,) = engine.infer([request], Reasoning(6, frozenset({stop})))
+    text = result.text.token_ids
+    assert 0 < len(text) < 6 if stopped else len(text) == 6
+    pictures = np.stack([prepare_picture(frame, SIZE) for frame in request.frames])
+    ids = torch.tensor([[*request.token_ids, CUE, *text, stop]])
+    inputs = (
+        torch.from_numpy(pictures)[None],
+        torch.ones(1, len(pictures), dtype=torch.bool),
+        ids,
+        torch.ones_like(ids, dtype=torch.bool),
+    )
+    seen = visible_cache(model, model.encode_prefix(*inputs), torch.ones(1, dtype=torch.long))
+    actions = model.integrate(seen, torch.from_numpy(request.noise)[None])
+    np.testing.assert_allclose(result.actions, actions[0], rtol=0, atol=5e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("level", ["prompt", "cue", "half", "whole"])
 def test_hidden_text_is_as_if_it_were_not_there(level):
     model, batch = small_model(), hybrid_batch()
@@ -232,6 +259,17 @@ def test_progress_is_the_squared_error_at_the_end_of_the_chunk():
         torch.testing.assert_close(found.flow.values[row], flow, **CLOSE)
         torch.testing.assert_close(found.progress.values[row], both - flow, **CLOSE)
     assert set(found.parts()) == {"text", "flow", "progress"}
+
+
+def test_a_progress_head_needs_progress_of_those_that_act():
+    model, batch, drawn = small_model(progress=True), hybrid_batch(), noise_and_time()
+    with pytest.raises(ValueError, match="must say their progress"):
+        hybrid_losses(model, batch, *drawn, decouple=True)
+    still = replace(batch, acted=torch.zeros_like(batch.acted))
+    losses = hybrid_losses(model, still, *drawn, decouple=True)
+    assert losses.progress.mean() == 0
+    (losses.text.mean() + losses.flow.mean() + losses.progress.mean()).backward()
+    assert all(weight.grad is not None for weight in model.parameters())
 
 
 def test_text_is_judged_in_float32_under_autocast():

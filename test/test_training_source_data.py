@@ -28,19 +28,21 @@ from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
 SENTENCES = [f"task {number}" for number in range(4)] + ["reach for it"]
 
 
-@pytest.fixture(scope="module")
-def initial(tmp_path_factory):
+def write_initial(folder, network):
     """A checkpoint that never learnt text."""
-    folder, recipe = (
-        tmp_path_factory.mktemp("initial"),
-        replace(tiny_recipe(), scaffold=None, hybrid=None),
-    )
+    folder.mkdir(exist_ok=True)
+    recipe = replace(tiny_recipe(), scaffold=None, hybrid=None, network=network)
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     stats = compute_stats(random.normal(size=(9, 8)), random.normal(size=(9, 8)), 8)
-    write_checkpoint(recipe, DM0(recipe.network.config()), stats, folder)
+    write_checkpoint(recipe, DM0(network.config()), stats, folder)
     save_tokenizer(train_tokenizer(SENTENCES, 340), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def initial(tmp_path_factory):
+    return write_initial(tmp_path_factory.mktemp("initial"), TINY)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,18 @@ def test_shares_make_up_the_whole_and_workers_change_nothing(recipe, tmp_path):
         for batch, part in zip(whole, draw(slice(rank, 4, 2)), strict=True):
             assert torch.equal(part.images, batch.images[rank::2])
             assert torch.equal(part.actions, batch.actions[rank::2])
+
+
+def test_progress_is_learnt_where_network_and_sources_have_it(recipe, tmp_path):
+    network = replace(TINY, progress=True)
+    start = write_initial(tmp_path / "initial", network)
+    robot, questions = recipe.sources
+    sources = (replace(robot, progress=True), questions)
+    recipe = replace(recipe, network=network, sources=sources, initial=str(start))
+    checkpoint, losses = run(recipe, tmp_path / "run")
+    assert all(set(loss) == {"text", "flow", "progress"} for loss in losses)
+    assert any(loss["progress"] > 0 for loss in losses)
+    assert DM0.from_pretrained(checkpoint).config.progress
 
 
 def test_prompts_that_do_not_fit_are_refused(recipe, tmp_path):

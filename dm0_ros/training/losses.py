@@ -92,9 +92,11 @@ def hybrid_losses(
             never reaches the language model or the vision tower.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not fit each other, or progress is missing.
+        ObservationError: progress is given to a network without a head for it.
     """
     _check(batch, noise, time)
+    batch = _complete_progress(model, batch)
     inputs = (batch.images, batch.image_masks, batch.token_ids, batch.token_mask)
     cache = model.encode_prefix(*inputs, want_hidden=True)
     seen = visible_cache(model, cache, batch.token_mask.sum(1) - batch.shown)
@@ -160,6 +162,17 @@ def _flow_losses(
 
     flow = average(found - target.reshape(shape))
     return flow, None if end is None else average(foretold.flatten() - end)
+
+
+def _complete_progress(model: DM0, batch: HybridBatch) -> HybridBatch:
+    """Progress of nothing where nobody acts: the head takes part all the same."""
+    if not model.config.progress or batch.progress is not None:
+        return batch
+    if bool(batch.acted.any()):
+        raise ValueError(
+            "the network has a progress head: samples with actions must say their progress"
+        )
+    return replace(batch, progress=batch.actions.new_zeros(len(batch.acted), 2))
 
 
 def _check(batch: HybridBatch, noise: Tensor, time: Tensor) -> None:

@@ -29,6 +29,7 @@ from dm0_ros.training.dataset import Recording, to_pixels
 from dm0_ros.training.expert import Expert, Scene
 from dm0_ros.training.recipe import ArmRecipe
 
+_STAMP = "recording.json"
 _WATCH = 0.1  # s between looks whether a recording process has died
 
 
@@ -109,10 +110,8 @@ def record_episodes(
     ``report`` is called with episodes done and in all. Nothing half-done is ever mistaken for
     data: the folder appears when all of it is written.
     """
-    description = json.dumps({"seed": seed, **_describe(recipe)}, sort_keys=True)
     check_scaffold(recipe)
-    stamp = folder / "recording.json"
-    if stamp.exists() and stamp.read_text() == description:
+    if is_recorded(recipe, seed, folder):
         return
     unfinished = folder.with_name(folder.name + ".unfinished")
     for leftover in (folder, unfinished):
@@ -130,8 +129,14 @@ def record_episodes(
     for task in tasks:
         task.start()
     _await(tasks, done, count, report)
-    (unfinished / "recording.json").write_text(description)
+    (unfinished / _STAMP).write_text(_stamp(recipe, seed))
     unfinished.rename(folder)
+
+
+def is_recorded(recipe: ArmRecipe, seed: int, folder: Path) -> bool:
+    """Whether ``folder`` holds what `record_episodes` would leave there."""
+    stamp = folder / _STAMP
+    return stamp.exists() and stamp.read_text() == _stamp(recipe, seed)
 
 
 def load_episodes(recipe: ArmRecipe, folder: Path) -> Recording:
@@ -146,6 +151,10 @@ def load_episodes(recipe: ArmRecipe, folder: Path) -> Recording:
         together=recipe.data.frames,
         annotations=load_annotations(recipe, folder),
     )
+
+
+def _stamp(recipe: ArmRecipe, seed: int) -> str:
+    return json.dumps({"seed": seed, **_describe(recipe)}, sort_keys=True)
 
 
 def _describe(recipe: ArmRecipe) -> dict:

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cell of the ablation: trained, asked and let loose, in a folder that remembers all of it.
+
+Whatever is finished is read from there; a run that was killed goes on with its latest training
+state and its next episode.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from support.ablation_cells import CELLS, HELD_OUT, Cell, cell_recipe, first_recipe, split_wordings
+from support.ablation_data import QuestionDataset, SplitDataset
+from support.ablation_folder import (
+    check_settings,
+    claim,
+    read_lines,
+    read_result,
+    write_result,
+)
+from support.questions import answer_questions, choose_questions
+
+from dm0_ros.errors import Dm0Error
+from dm0_ros.model import DM0
+from dm0_ros.policy.reasoning import ReasoningMode, ReasoningOptions
+from dm0_ros.policy.registry import load_policy
+from dm0_ros.policy.tokenizer import load_tokenizer
+from dm0_ros.robots import load_robot
+from dm0_ros.sim.simulator import Simulator
+from dm0_ros.sim.world import World, load_world
+from dm0_ros.training.dataset import Recording
+from dm0_ros.training.hybrid_data import HybridDataset
+from dm0_ros.training.recipe import ArmRecipe, load_recipe
+from dm0_ros.training.recording import is_recorded, load_episodes, record_episodes
+from dm0_ros.training.rollout import Trial, roll_out
+from dm0_ros.training.run import write_checkpoint
+from dm0_ros.training.scaffold_trial import LATENCY, Oracle, perform
+from dm0_ros.training.trainer import Trainer
+from dm0_ros.training.vocabulary import copy_tokenizer, save_tokenizer, train_tokenizer
+
+RECIPE = Path(__file__).resolve().parents[1] / "ablation.yaml"
+KINDS = ("seen", "new")
+_DATA_SEED = 0
+_FRAMES_OF_WORDS = 200  # whose questions the tokenizer learns its words from
+# What results depend on, beside recipe and seed.
+_FIRST_KEYS = ("frames",)
+_CELL_KEYS = ("first_steps", "frames", "episodes", "period", "time_limit")
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. What is equal in all cells of a table."""
+
+    out: Path
+    steps: int
+    first_steps: int
+    recorded: int  # episodes
+    episodes: int  # of each kind, in closed loop
+    frames: int  # that are asked about
+    period: float  # s between plans
+    time_limit: float  # s
+    data: Path | None = None  # a recording that there is already
+
+    @property
+    def recipe(self) -> ArmRecipe:
+        """What the cells have in common."""
+        base = load_recipe(RECIPE)
+        return replace(
+            base,
+            data=replace(base.data, episodes=self.recorded),
+            optimiser=replace(base.optimiser, steps=self.steps),
+        )
+
+    @property
+    def recording(self) -> Path:
+        """Where the recording is, or will be."""
+        return self.data or self.out / "data"
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Of a cell, or of the stage before: `first`."""
+        return self.out / f"{name}-seed{seed}"
+
+    def load(self) -> Recording:
+        """The recording."""
+        return load_episodes(self.recipe, self.recording)
+
+
+def record(plan: Plan, workers: int, report: Report) -> None:
+    """The recording that all cells learn from, unless there is one.
+
+    One that was given with ``data`` is never touched: `Dm0Error` where it is not what is needed.
+    """
+    if plan.data is None:
+
+        def tell(done: int, of: int) -> None:
+            if done % 100 == 0 or done == of:
+                report(f"recorded {done} of {of}")
+
+        record_episodes(plan.recipe, _DATA_SEED, plan.recording, workers, tell)
+    elif not is_recorded(plan.recipe, _DATA_SEED, plan.data):
+        raise Dm0Error(
+            f"{plan.data} is no recording of {RECIPE.name} with {plan.recorded} episodes and seed "
+            f"{_DATA_SEED}: leave out --data, and one will be made"
+        )
+
+
+def run_first(plan: Plan, seed: int, report: Report) -> dict:
+    """Teach a network from noise to act and to answer: where all cells of a seed begin."""
+    folder = plan.folder("first", seed)
+    recipe = first_recipe(plan.recipe, plan.first_steps)
+    with claim(folder):
+        return _begin(plan, folder, recipe, _FIRST_KEYS) or _run_first(
+            plan, recipe, seed, folder, report
+        )
+
+
+def _run_first(plan: Plan, recipe: ArmRecipe, seed: int, folder: Path, report: Report) -> dict:
+    checkpoint, recording = folder / "checkpoint", plan.load()
+    questions = QuestionDataset(recipe, recording, plan.recipe.scaffold.view)
+    _write_words(plan.recipe, recording, questions, checkpoint)
+    times = _learn(recipe, questions, folder, seed, None, report)
+    answers = ask(plan, questions, checkpoint)
+    return write_result(
+        folder, {"cell": "first", "seed": seed, "seconds": times, "answers": answers}
+    )
+
+
+def run_cell(plan: Plan, cell: Cell, seed: int, report: Report) -> dict:
+    """Teach what the cell says, then see what it does and what is left of the answers."""
+    folder, first = plan.folder(cell.name, seed), plan.folder("first", seed) / "checkpoint"
+    recipe = cell_recipe(plan.recipe, cell)
+    if read_result(first.parent) is None:
+        raise Dm0Error(f"{first.parent} is not finished, and {cell.name} begins where it ends")
+    with claim(folder):
+        done = _begin(plan, folder, recipe, _CELL_KEYS)
+        return done or _run_cell(plan, cell, recipe, seed, folder, report)
+
+
+def _run_cell(
+    plan: Plan, cell: Cell, recipe: ArmRecipe, seed: int, folder: Path, report: Report
+) -> dict:
+    first = plan.folder("first", seed) / "checkpoint"
+    checkpoint, recording = folder / "checkpoint", plan.load()
+    copy_tokenizer(first, checkpoint)
+    times = _learn(recipe, SplitDataset(recipe, recording), folder, seed, first, report)
+    questions = QuestionDataset(recipe, recording, plan.recipe.scaffold.view)
+    answers = ask(plan, questions, checkpoint)
+    begin = time.process_time()
+    episodes = act(plan, recipe, seed, folder, report)
+    times["acting_cpu"] = round(time.process_time() - begin, 1)
+    return write_result(
+        folder,
+        {
+            "cell": cell.name,
+            "seed": seed,
+            "seconds": times,
+            "answers": answers,
+            "episodes": episodes,
+        },
+    )
+
+
+def ask(plan: Plan, questions: QuestionDataset, checkpoint: Path) -> list[dict]:
+    """Answers about frames that were never seen; the same questions for everyone."""
+    model, tokenizer = DM0.from_pretrained(checkpoint, torch.float32), load_tokenizer(checkpoint)
+    model.eval()
+    random, found = np.random.default_rng(_DATA_SEED), []
+    for frame in questions.unseen_frames(plan.frames):
+        chosen = choose_questions(questions.questions(frame), random)
+        images, seen = questions.show(frame)
+        answers = answer_questions(
+            model, images, seen, chosen, tokenizer, questions.recipe.max_text_tokens
+        )
+        found += [{"frame": int(frame), **answer} for answer in answers]
+    return found
+
+
+def choose_trials(plan: Plan, world: World, seed: int) -> list[tuple[str, int, Trial]]:
+    """Kind and number of every trial. Those of one number share scene and object; what differs is
+    whether the sentence is one that was trained."""
+    trials, wordings = [], world.task(plan.recipe.task).instructions.training
+    for number in range(plan.episodes):
+        random = np.random.default_rng([7, seed, number])
+        target = world.object_names[number % len(world.objects)]
+        scene = int(random.integers(2**31))
+        for kind, own in zip(KINDS, split_wordings(wordings, target), strict=True):
+            wording = str(random.choice(own))
+            trials.append((kind, number, Trial(target, wording.format(object=target), scene)))
+    return trials
+
+
+def act(plan: Plan, recipe: ArmRecipe, seed: int, folder: Path, report: Report) -> list[dict]:
+    """Every trial's outcome, those of an earlier run read from ``folder``."""
+    file = folder / "episodes.jsonl"
+    done = read_lines(file)
+    world = load_world(recipe.world)
+    trials = choose_trials(plan, world, seed)[len(done) :]
+    if not trials:
+        return done
+    robot = load_robot(recipe.robot)
+    mode = ReasoningMode.EVERY_PLAN if recipe.scaffold else ReasoningMode.OFF
+    policy = load_policy(folder / "checkpoint", robot, reasoning=ReasoningOptions(mode))
+    simulator = Simulator(robot, world, 0, recipe.task)
+    oracle = Oracle(recipe, simulator) if recipe.scaffold else None
+    try:
+        for kind, number, trial in trials:
+            outcome = _attempt(plan, policy, simulator, oracle, trial)
+            done.append({"kind": kind, "number": number, **outcome})
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(done[-1]) + "\n")
+            report(f"{folder.name}: {len(done)} episodes, {sum(e['success'] for e in done)} right")
+    finally:
+        simulator.close()
+        policy.close()
+    return done
+
+
+def _attempt(plan: Plan, policy, simulator: Simulator, oracle: Oracle | None, trial) -> dict:
+    """With what was said, where something is."""
+    if oracle is None:
+        done = roll_out(policy, simulator, trial, plan.time_limit, plan.period, LATENCY)
+        return {"success": done.success, "seconds": round(done.seconds, 3)}
+    (done,) = perform(policy, simulator, oracle, [trial], plan.time_limit, plan.period)
+    scores = [asdict(score) for score in done.scores]
+    return {"success": done.success, "seconds": round(done.seconds, 3), "scores": scores}
+
+
+def _learn(
+    recipe: ArmRecipe,
+    dataset: HybridDataset,
+    folder: Path,
+    seed: int,
+    initial: Path | None,
+    report: Report,
+) -> dict[str, float]:
+    """Train to the recipe's last step, write the checkpoint, and say what it took."""
+    checkpoint, stats = folder / "checkpoint", dataset.stats()
+    tokenizer = load_tokenizer(checkpoint)
+    trainer = Trainer(recipe, dataset, tokenizer, stats, folder, seed, initial=initial)
+    first, begin, cpu = trainer.step, time.perf_counter(), time.process_time()
+
+    def tell(step: int, losses: dict[str, float]) -> None:
+        if step % 50 == 0 or step == recipe.optimiser.steps:
+            numbers = "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+            report(f"{folder.name}: step {step}  {numbers}")
+
+    network = trainer.run(tell)
+    write_checkpoint(recipe, network, stats, checkpoint)
+    return {
+        "steps_timed": trainer.step - first,
+        "training": round(time.perf_counter() - begin, 1),
+        "training_cpu": round(time.process_time() - cpu, 1),
+    }
+
+
+def _write_words(
+    recipe: ArmRecipe, recording: Recording, questions: QuestionDataset, folder: Path
+) -> None:
+    """The tokenizer of all cells: the same for the same recording."""
+    spoken = SplitDataset(recipe, recording)
+    frames = np.linspace(0, spoken.train_size - 1, _FRAMES_OF_WORDS).astype(int)
+    asked = [question for frame in frames for question in questions.questions(frame)]
+    sentences = spoken.sentences() + [question.text for question in asked]
+    answers = spoken.answers(spoken.stats()) + [question.answer for question in asked]
+    size = recipe.network.llm.vocab_size
+    save_tokenizer(train_tokenizer(sentences, size, answers), folder)
+
+
+def _begin(plan: Plan, folder: Path, recipe: ArmRecipe, keys: Sequence[str]) -> dict | None:
+    """The result, where there is one. Raises `Dm0Error` where the folder is of another run."""
+    settings = {key: getattr(plan, key) for key in keys}
+    check_settings(folder, {**settings, "held_out": HELD_OUT, "recipe": asdict(recipe)})
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    return read_result(folder)
+
+
+def read_results(plan: Plan, seeds: Sequence[int]) -> list[dict]:
+    """Of all that is finished. Raises `Dm0Error` where some of it was made otherwise."""
+    runs = [("first", first_recipe(plan.recipe, plan.first_steps), _FIRST_KEYS)]
+    runs += [(cell.name, cell_recipe(plan.recipe, cell), _CELL_KEYS) for cell in CELLS]
+    folders = [(plan.folder(name, seed), *rest) for seed in seeds for name, *rest in runs]
+    return [_begin(plan, folder, *rest) for folder, *rest in folders if read_result(folder)]
