@@ -59,3 +59,33 @@ def chunk(batch: int = 2, seed: int = 1) -> Tensor:
     """Normal noise or actions, (batch, H, D)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, SMALL.chunk_size, SMALL.action_dim, generator=generator)
+
+
+@torch.no_grad()
+def talkative_model() -> DM0:
+    """One whose next token depends on everything before it: no token comes twice in a row."""
+    model = small_model()
+    model.model.llm.norm.weight.normal_(generator=torch.Generator().manual_seed(3))
+    for layer in model.model.llm.layers:
+        layer.self_attn.q_norm.weight.mul_(5)
+        layer.self_attn.o_proj.weight.mul_(10)
+    return model
+
+
+def qwen_config(size: DecoderConfig, **changes):
+    """A decoder's sizes as transformers says them."""
+    from transformers import Qwen3Config  # takes seconds to import
+
+    return Qwen3Config(
+        vocab_size=size.vocab_size,
+        hidden_size=size.hidden_size,
+        intermediate_size=size.intermediate_size,
+        num_hidden_layers=size.num_hidden_layers,
+        num_attention_heads=size.num_attention_heads,
+        num_key_value_heads=size.num_key_value_heads,
+        head_dim=size.head_dim,
+        rope_parameters={"rope_type": "default", "rope_theta": size.rope_theta},
+        rms_norm_eps=size.rms_norm_eps,
+        attn_implementation="eager",
+        **changes,
+    )

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from model_samples import SMALL, small_model
-from transformers import DynamicCache, Qwen3Config, Qwen3Model
+from model_samples import SMALL, qwen_config, small_model
+from transformers import DynamicCache, Qwen3Model
 
 from dm0_ros.model.rotary import sequence_table
 
@@ -35,19 +35,7 @@ def build(heads=(4, 2), seed=0):
 
 
 def build_theirs(size, ours, dtype):
-    config = Qwen3Config(
-        vocab_size=size.vocab_size,
-        hidden_size=size.hidden_size,
-        intermediate_size=size.intermediate_size,
-        num_hidden_layers=size.num_hidden_layers,
-        num_attention_heads=size.num_attention_heads,
-        num_key_value_heads=size.num_key_value_heads,
-        head_dim=size.head_dim,
-        rope_parameters={"rope_type": "default", "rope_theta": size.rope_theta},
-        rms_norm_eps=size.rms_norm_eps,
-        attn_implementation="eager",
-    )
-    theirs = Qwen3Model(config).eval()
+    theirs = Qwen3Model(qwen_config(size)).eval()
     state = ours.state_dict()
     # The expert has no embeddings, here and in public checkpoints.
     state.setdefault("embed_tokens.weight", theirs.embed_tokens.weight)

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from model_samples import SMALL, observation, small_model
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from model_samples import SMALL, observation, qwen_config, talkative_model
+from transformers import Qwen3ForCausalLM
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.model.reasoning import Ending, Reasoning, Speech, Text, Writer, draw_token
@@ -17,14 +17,7 @@ NONE = frozenset()
 
 @pytest.fixture(scope="module")
 def model():
-    """A network whose text goes on changing: after so many tokens none comes twice in a row."""
-    made = small_model()
-    with torch.no_grad():
-        made.model.llm.norm.weight.normal_(generator=torch.Generator().manual_seed(3))
-        for layer in made.model.llm.layers:
-            layer.self_attn.q_norm.weight.mul_(5)
-            layer.self_attn.o_proj.weight.mul_(10)
-    return made
+    return talkative_model()
 
 
 @torch.no_grad()
@@ -36,21 +29,7 @@ def encode(model, inputs):
 def generate_theirs(model, inputs, tokens, stop=None):
     """The same with transformers' Qwen3, which gets pictures and text as embeddings."""
     size = model.config.llm
-    theirs = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=size.vocab_size,
-            hidden_size=size.hidden_size,
-            intermediate_size=size.intermediate_size,
-            num_hidden_layers=size.num_hidden_layers,
-            num_attention_heads=size.num_attention_heads,
-            num_key_value_heads=size.num_key_value_heads,
-            head_dim=size.head_dim,
-            rope_parameters={"rope_type": "default", "rope_theta": size.rope_theta},
-            rms_norm_eps=size.rms_norm_eps,
-            tie_word_embeddings=True,
-            attn_implementation="eager",
-        )
-    ).eval()
+    theirs = Qwen3ForCausalLM(qwen_config(size, tie_word_embeddings=True)).eval()
     missing = theirs.model.load_state_dict(model.model.llm.state_dict())
     assert not missing.missing_keys and not missing.unexpected_keys
     images, there, ids, valid = inputs

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from model_samples import SMALL, chunk, observation, small_model
+from model_samples import SMALL, chunk, observation, small_model, talkative_model
 
 from dm0_ros.errors import ObservationError
 from dm0_ros.model.reasoning import Reasoning
@@ -14,14 +14,7 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 @pytest.fixture(scope="module")
 def model():
-    """A network whose next token depends on everything before it."""
-    made = small_model()
-    with torch.no_grad():
-        made.model.llm.norm.weight.normal_(generator=torch.Generator().manual_seed(3))
-        for layer in made.model.llm.layers:
-            layer.self_attn.q_norm.weight.mul_(5)
-            layer.self_attn.o_proj.weight.mul_(10)
-    return made
+    return talkative_model()
 
 
 @pytest.fixture(scope="module")

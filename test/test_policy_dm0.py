@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from policy_samples import COLUMNS, ROBOT, observe
 
 from dm0_ros.engine import EngineOptions
 from dm0_ros.errors import (
@@ -21,28 +22,11 @@ from dm0_ros.model.guidance import Guidance
 from dm0_ros.policy.normalisation import load_stats
 from dm0_ros.policy.observation import order_state
 from dm0_ros.policy.prompt import encode_prompt
-from dm0_ros.policy.protocol import Observation, Prefix
+from dm0_ros.policy.protocol import Prefix
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.spec import Space
-
-ROBOT = load_robot("franka")
-COLUMNS = ROBOT.layout("joint").columns
-
-
-def observe(seed=0, **changes) -> Observation:
-    random = np.random.default_rng(seed)
-    observation = Observation(
-        pictures={
-            slot: random.integers(0, 256, (70, 90, 3), dtype=np.uint8)
-            for slot in ("left_hand", "right_hand")
-        },
-        state=random.normal(size=len(COLUMNS)),
-        instruction="touch the red block",
-        stamp=12.5,
-    )
-    return replace(observation, **changes)
 
 
 def say_executed_rows(folder, rows):

@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from policy_samples import COLUMNS, ROBOT, observe
+from policy_samples import INSTRUCTION as GOOD
 from reasoning_samples import LEVELS, LIMIT, TEXTS, change_scaffold
 
 from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
 from dm0_ros.policy.actions import encode_actions
 from dm0_ros.policy.loading import load_parts
 from dm0_ros.policy.prompt import CUE, STOP, encode_cue, find_stop
-from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.reasoning import (
     ReasoningMode,
     ReasoningOptions,
@@ -24,28 +25,10 @@ from dm0_ros.policy.reasoning import (
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.settings import dump_settings, load_settings
 from dm0_ros.policy.tokenizer import load_tokenizer
-from dm0_ros.robots import load_robot
 from dm0_ros.scaffold.levels import Level
 
-ROBOT = load_robot("franka")
-COLUMNS = ROBOT.layout("joint").columns
-GOOD = "touch the red block"
 BAD = [name for name in TEXTS if name != GOOD]
 PATIENCE = 60.0  # s
-
-
-def observe(instruction=GOOD, seed=0, **changes) -> Observation:
-    random = np.random.default_rng(seed)
-    observation = Observation(
-        pictures={
-            slot: random.integers(0, 256, (70, 90, 3), dtype=np.uint8)
-            for slot in ("left_hand", "right_hand")
-        },
-        state=random.normal(size=len(COLUMNS)),
-        instruction=instruction,
-        stamp=12.5,
-    )
-    return replace(observation, **changes)
 
 
 def think_first(folder, **options):

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hybrid_samples import ANSWERS, CUE, PROMPT, STOP, hybrid_batch, noise_and_time
-from model_samples import small_model
+from model_samples import small_model, talkative_model
 from test_engine_engine import SIZE, make_engine, make_request
 from test_model_text import check_equal
 
@@ -116,20 +116,9 @@ def test_coupled_the_flow_teaches_the_trunk():
 
 
 @torch.no_grad()
-def talkative():
-    """A network whose next token depends on everything before it."""
-    model = small_model()
-    model.model.llm.norm.weight.normal_(generator=torch.Generator().manual_seed(3))
-    for layer in model.model.llm.layers:
-        layer.self_attn.q_norm.weight.mul_(5)
-        layer.self_attn.o_proj.weight.mul_(10)
-    return model
-
-
-@torch.no_grad()
 def test_the_expert_sees_what_generation_leaves():
     """Teacher forcing on texts that the network writes itself gives the cache of writing them."""
-    model, batch = talkative(), hybrid_batch()
+    model, batch = talkative_model(), hybrid_batch()
     cue = torch.full((4, 1), CUE)
     ids = torch.cat((batch.token_ids[:, :PROMPT], cue), 1)
     asked = replace(batch, token_ids=ids, token_mask=torch.ones_like(ids, dtype=torch.bool))
@@ -157,7 +146,7 @@ def test_the_expert_sees_what_generation_leaves():
 @pytest.mark.parametrize("stopped", [True, False])
 def test_an_engine_acts_on_what_the_expert_was_taught_with(stopped):
     """An engine that writes a text acts as the network does on the prefix of training."""
-    model = talkative()
+    model = talkative_model()
     engine, request = make_engine(model), replace(make_request(), cue_ids=np.array([CUE]))
     free = engine.infer([request], Reasoning(6, frozenset()))[0].text.token_ids
     stop = next(token for token in free[1:] if token != free[0]) if stopped else STOP
