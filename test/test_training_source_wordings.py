@@ -15,7 +15,9 @@ FIELDS = {
     "progress": "40",
 }
 OTHERS = [
-    set(some) for count in range(4) for some in combinations(set(FIELDS) - {"instruction"}, count)
+    set(some)
+    for count in range(4)
+    for some in combinations(sorted(set(FIELDS) - {"instruction"}), count)
 ]
 SHIPPED = load_wordings("manipulation")
 
