@@ -26,8 +26,14 @@ env:
 demo: env
 	@$(RUN) dm0 demo $(DEMO)
 
+# A graph of nodes runs in real time and has the machine for itself; all other tests share the cores.
 test: env
+ifdef TEST
 	@$(RUN) python -m pytest -q $(TEST)
+else
+	@$(RUN) python -m pytest -q --ignore=test/graph -n auto --maxprocesses=4; rest=$$?; \
+	python -m pytest -q test/graph && exit $$rest
+endif
 
 lint: env
 	@$(RUN) ruff check . && ruff format --check .
