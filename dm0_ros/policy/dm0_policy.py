@@ -99,6 +99,10 @@ class Dm0Policy:
         self._mind.reset()
         self._engine.forget()
 
+    def skip(self) -> None:
+        """Draw the noise of a plan that is not made."""
+        self._draw_noise()
+
     def close(self) -> None:
         """End the thread that reasons, where there is one."""
         self._mind.close()
@@ -213,13 +217,17 @@ class Dm0Policy:
         config = self._engine.config
         request = self._make_request(observation)
         # Drawn when all is known to be fine: a refused observation must not change later plans.
-        noise = torch.randn(config.chunk_size, config.action_dim, generator=self._generator)
         return replace(
             request,
-            noise=noise.numpy(),
+            noise=self._draw_noise(),
             progress=progress if config.progress else None,
             committed=None if prefix is None else self._commit(prefix, observation.state),
         )
+
+    def _draw_noise(self) -> np.ndarray:
+        config = self._engine.config
+        shape = config.chunk_size, config.action_dim
+        return torch.randn(*shape, generator=self._generator).numpy()
 
     def _commit(self, prefix: Prefix, state: np.ndarray) -> Committed:
         """The prefix in the network's space, as differences to the newest state."""
