@@ -23,7 +23,7 @@ from dm0_ros.policy.actions import (
 )
 from dm0_ros.policy.answers import Answers
 from dm0_ros.policy.loading import Dm0Parts, load_parts
-from dm0_ros.policy.minds import Mind, Musing, Silent, Speaking
+from dm0_ros.policy.minds import Mind, Musing, Recalling, Silent, Speaking
 from dm0_ros.policy.observation import check_observation
 from dm0_ros.policy.progress import ProgressTracker
 from dm0_ros.policy.prompt import clean_instruction, encode_prompt
@@ -73,6 +73,8 @@ class Dm0Policy:
         self._answers = Answers(self._parts, options, self._seed)
         if options.mode is ReasoningMode.EVERY_PLAN:
             return Speaking(self._engine, self._answers, options.listen)
+        if options.memory is not None:
+            return Recalling(self._engine, self._answers, options.memory)
         return Musing(self._engine, self._answers, self._make_request, options)
 
     @classmethod

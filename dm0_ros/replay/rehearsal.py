@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the executor would have commanded, had the replayed plans come when they are said to.
+
+The executor's own core over a clock that is made of the recording: see docs/replay.md.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dm0_ros.control import Chunk, Executor, SetPoint, make_seam
+from dm0_ros.control.pose_solver import PoseSolver
+from dm0_ros.errors import Dm0Error, PlanError
+from dm0_ros.policy.protocol import Plan
+from dm0_ros.replay.bag import RawMessage
+from dm0_ros.replay.layout import JOINTS, STATUS
+from dm0_ros.replay.plans import RecordedPlan, as_published
+from dm0_ros.replay.walk import Step
+from dm0_ros.robots.spec import RobotSpec, SinkKind, Space
+
+_AHEAD = 0.01  # s from its arrival on that a plan begins to count, as in the executor's node
+_ROWS = 1000  # of a plan that may be played: all
+_SEAM = "blend"  # the executor's default
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """How long after its observation a plan comes."""
+
+    seconds: float | None  # None: as long as it took live; without that, as in the replay
+
+    @classmethod
+    def parse(cls, text: str) -> Lateness:
+        """Of ``measured``, ``300ms``, ``0.3s`` or a number of seconds; raises `Dm0Error`."""
+        word = text.strip().lower()
+        if word == "measured":
+            return cls(None)
+        number, scale = word, 1.0
+        for unit, size in (("ms", 1e-3), ("s", 1.0)):
+            if word.endswith(unit):
+                number, scale = word.removesuffix(unit), size
+                break
+        try:
+            seconds = float(number) * scale
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            raise Dm0Error(f"latency is '{text}'; give 'measured', 0, or a time such as 300ms")
+        return cls(seconds)
+
+    def arrival(self, moment: float, recorded: RecordedPlan | None, plan: Plan | None) -> float:
+        """When a plan comes (s) whose observation was made at ``moment``."""
+        if self.seconds is not None:
+            return moment + self.seconds
+        if recorded is not None:
+            return recorded.published
+        return moment + plan.latency.total / 1e3
+
+
+@dataclass
+class Distance:
+    """Of commands from recorded ones, by column; rad or m."""
+
+    count: int = 0
+    greatest: dict[str, float] = field(default_factory=dict)
+    squares: dict[str, float] = field(default_factory=dict)
+
+    def add(self, names, apart: np.ndarray) -> None:
+        """One recorded command, and how far off the rehearsed ones are (C,)."""
+        self.count += 1
+        for name, value in zip(names, np.abs(apart), strict=True):
+            self.greatest[name] = max(self.greatest.get(name, 0.0), float(value))
+            self.squares[name] = self.squares.get(name, 0.0) + float(value) ** 2
+
+
+class Rehearsal:
+    """A `Listener` of a walk; show it every step, too, and `finish` it.
+
+    ``watch`` is called with every set-point that would have been commanded.
+    """
+
+    def __init__(
+        self,
+        robot: RobotSpec,
+        lateness: Lateness,
+        watch: Callable[[SetPoint], None] = lambda _point: None,
+    ) -> None:
+        self._robot, self._lateness, self._watch = robot, lateness, watch
+        seam = make_seam(_SEAM, robot.executor.blend_time, _ROWS)
+        self._machine = Executor(robot, seam)
+        self._solver: PoseSolver | None = None
+        self._openings = {g.name: g.opening_per_joint for g in robot.grippers}
+        self._sinks = {sink.topic: sink for sink in robot.sinks}
+        self._period = 1.0 / robot.executor.rate
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = itertools.count()
+        self._commands: deque[tuple] = deque()  # recorded ones: when, topic, columns, values
+        self._expected: deque[tuple[int, float]] = deque()  # sequence and arrival of plans to come
+        self._now = -math.inf  # up to which everything was heard
+        self._tick_at = math.nan  # of the next one
+        self._points: tuple[SetPoint | None, SetPoint | None] = None, None
+        self.ticks = 0
+        self.seams: list[float] = []  # rad or m, of every plan that was followed
+        self.refusals: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()  # ticks, by "<joint>: <limit>"
+        self.distance: dict[str, Distance] = {}  # by topic of sink
+
+    def hear(self, topic: str, message: RawMessage, now: float) -> None:
+        """See `Listener`."""
+        self._now = max(self._now, now)
+        content = message.read()
+        if topic == JOINTS:
+            self._push(now, self._measure(content, message.stamp))
+        elif topic == STATUS:
+            self._push(now, lambda _now, epoch=int(content.epoch): self._begin_epoch(epoch))
+        elif (command := _read_command(self._sinks[topic], content)) is not None:
+            delay, names, values = command
+            self._commands.append((now + delay, topic, names, values))
+        self._advance()
+
+    def plan(self, recorded: RecordedPlan) -> None:
+        """See `Listener`. Those that no network makes are followed as they were."""
+        if not recorded.inferred:
+            self._push(recorded.published, self._following(_chunk(recorded.plan, recorded)))
+            return
+        arrival = self._lateness.arrival(recorded.moment, recorded, None)
+        self._expected.append((recorded.sequence, arrival))
+
+    def show(self, step: Step) -> None:
+        """A step of the walk; one without a plan is as if none had come."""
+        arrival = math.nan
+        if step.recorded is not None:
+            _, arrival = self._expected.popleft()
+        elif step.plan is not None:
+            arrival = self._lateness.arrival(step.moment, None, step.plan)
+        if step.plan is not None:
+            self._push(arrival, self._following(_chunk(step.plan, step.recorded)))
+        self._advance()
+
+    def finish(self) -> None:
+        """All was heard and shown."""
+        self._expected.clear()
+        self._advance()
+
+    def _push(self, time: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._order), action))
+
+    def _advance(self) -> None:
+        """Tick as far as everything that will have happened is known."""
+        known = min((arrival for _, arrival in self._expected), default=math.inf)
+        until = min(self._now, known)
+        if math.isnan(self._tick_at):
+            if not self._events:
+                return
+            self._tick_at = self._events[0][0]
+        while self._tick_at < until:
+            while self._events and self._events[0][0] <= self._tick_at:
+                time, _, action = heapq.heappop(self._events)
+                action(time)
+            self._tick()
+            while self._commands and self._commands[0][0] <= self._tick_at:
+                self._compare(*self._commands.popleft())
+            self._tick_at += self._period
+
+    def _tick(self) -> None:
+        point = self._machine.tick(self._tick_at)
+        self._points = self._points[1], point
+        if point is not None:
+            self.ticks += 1
+            self.limited.update(self._machine.status(self._tick_at).limited)
+            self._watch(point)
+
+    def _measure(self, content, stamp: float) -> Callable[[float], None]:
+        positions = {
+            name: value * self._openings.get(name, 1.0)
+            for name, value in zip(content.name, map(float, content.position), strict=False)
+        }
+        return lambda now: self._machine.measure(positions, stamp, now)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        machine = self._machine
+        if epoch > machine.epoch:
+            machine.epoch = epoch - 1
+            machine.reset("as recorded")
+
+    def _following(self, chunk: Chunk) -> Callable[[float], None]:
+        def follow(now: float) -> None:
+            self._begin_epoch(chunk.epoch)
+            try:
+                self._follow(chunk, now)
+            except PlanError as error:
+                self._machine.refuse(str(error))
+                self.refusals[_without_numbers(str(error))] += 1
+
+        return follow
+
+    def _follow(self, chunk: Chunk, now: float) -> None:
+        machine = self._machine
+        if chunk.space is Space.EEF_POSE:
+            self._solver = self._solver or PoseSolver(self._robot)
+            chunk = self._solver.solve(chunk, *machine.outlook(chunk, now)).chunk
+        draft = machine.consider(chunk, now, _AHEAD)
+        if draft is not None:
+            draft.design()
+            machine.adopt(draft, now)
+            self.seams.append(machine.status(now).seam)
+
+    def _compare(self, at: float, topic: str, names, values: np.ndarray) -> None:
+        """A recorded command with what the last two ticks say of its moment."""
+        before, after = self._points
+        if before is None or after is None:
+            return
+        share = (at - before.time) / (after.time - before.time)
+        point = before.positions + share * (after.positions - before.positions)
+        columns = [self._machine.names.index(name) for name in names]
+        self.distance.setdefault(topic, Distance()).add(names, point[columns] - values)
+
+
+def _read_command(sink, content) -> tuple[float, tuple[str, ...], np.ndarray] | None:
+    """How long after its message (s) a command is due, its columns and values; or None."""
+    if sink.kind is SinkKind.FORWARD_POSITION:
+        return 0.0, sink.names, np.asarray(content.data, float)
+    if sink.kind is SinkKind.JOINT_TRAJECTORY and len(content.points):
+        first = content.points[0]
+        delay = first.time_from_start.sec + first.time_from_start.nanosec / 1e9
+        return delay, tuple(content.joint_names), np.asarray(first.positions, float)
+    return None
+
+
+_SEQUENCES = itertools.count(1)
+
+
+def _chunk(plan: Plan, recorded: RecordedPlan | None) -> Chunk:
+    names, values = as_published(plan)
+    sequence = next(_SEQUENCES) if recorded is None else recorded.sequence
+    epoch = 0 if recorded is None else recorded.epoch
+    return Chunk(plan.start, plan.step, plan.space, names, values, sequence, epoch)
+
+
+def _without_numbers(sentence: str) -> str:
+    """The same for every plan that is refused for the same reason."""
+    return "".join("#" if sign.isdigit() else sign for sign in sentence)
+
+
+def summarise(rehearsal: Rehearsal) -> dict:
+    """Its figures, for JSON."""
+    seams = np.array(rehearsal.seams)
+    return {
+        "ticks": rehearsal.ticks,
+        "plans_followed": len(seams),
+        "refused": dict(rehearsal.refusals),
+        "seam_p50": _percentile(seams, 50),
+        "seam_max": _percentile(seams, 100),
+        "limited": dict(rehearsal.limited),
+        "commands": dict(_summarise_commands(rehearsal)),
+    }
+
+
+def _summarise_commands(rehearsal: Rehearsal) -> Iterator[tuple[str, dict]]:
+    for topic, distance in rehearsal.distance.items():
+        root = {name: math.sqrt(s / distance.count) for name, s in distance.squares.items()}
+        yield topic, {"count": distance.count, "max": distance.greatest, "rms": root}
+
+
+def _percentile(values: np.ndarray, share: float) -> float | None:
+    return float(np.percentile(values, share)) if len(values) else None
