@@ -26,6 +26,7 @@ from dm0_ros.replay.walk import Step
 from dm0_ros.robots.spec import RobotSpec, SinkKind, Space
 
 _AHEAD = 0.01  # s from its arrival on that a plan begins to count, as in the executor's node
+_PATIENCE = 1.0  # s until a plan that no status tells of was not followed live
 _ROWS = 1000  # of a plan that may be played: all
 _SEAM = "blend"  # the executor's default
 
@@ -55,13 +56,19 @@ class Lateness:
             raise Dm0Error(f"latency is '{text}'; give 'measured', 0, or a time such as 300ms")
         return cls(seconds)
 
-    def arrival(self, moment: float, recorded: RecordedPlan | None, plan: Plan | None) -> float:
-        """When a plan comes (s) whose observation was made at ``moment``."""
-        if self.seconds is not None:
-            return moment + self.seconds
-        if recorded is not None:
-            return recorded.published
-        return moment + plan.latency.total / 1e3
+    def arrival(self, moment: float, live: float) -> float:
+        """When a plan comes (s) whose observation was made at ``moment``, ``live`` as it was."""
+        return live if self.seconds is None else moment + self.seconds
+
+
+@dataclass
+class _Expected:
+    """A recorded plan whose replay is not known yet, or not when it is followed."""
+
+    recorded: RecordedPlan
+    arrival: float  # s: at the earliest
+    shown: bool = False
+    plan: Plan | None = None  # None: it cannot be replayed
 
 
 @dataclass
@@ -102,7 +109,9 @@ class Rehearsal:
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._commands: deque[tuple] = deque()  # recorded ones: when, topic, columns, values
-        self._expected: deque[tuple[int, float]] = deque()  # sequence and arrival of plans to come
+        self._expected: deque[_Expected] = deque()
+        self._followed: dict[tuple[int, int], float] = {}  # s, by epoch and sequence: live
+        self._told = 0, 0  # epoch and sequence in the last status
         self._now = -math.inf  # up to which everything was heard
         self._tick_at = math.nan  # of the next one
         self._points: tuple[SetPoint | None, SetPoint | None] = None, None
@@ -119,7 +128,11 @@ class Rehearsal:
         if topic == JOINTS:
             self._push(now, self._measure(content, message.stamp))
         elif topic == STATUS:
-            self._push(now, lambda _now, epoch=int(content.epoch): self._begin_epoch(epoch))
+            epoch, sequence = int(content.epoch), int(content.sequence)
+            self._push(now, lambda _now: self._begin_epoch(epoch))
+            if (epoch, sequence) != self._told:
+                self._told = epoch, sequence
+                self._followed[self._told] = message.stamp - self._period
         elif (command := _read_command(self._sinks[topic], content)) is not None:
             delay, names, values = command
             self._commands.append((now + delay, topic, names, values))
@@ -127,26 +140,25 @@ class Rehearsal:
 
     def plan(self, recorded: RecordedPlan) -> None:
         """See `Listener`. Those that no network makes are followed as they were."""
-        if not recorded.inferred:
-            self._push(recorded.published, self._following(_chunk(recorded.plan, recorded)))
-            return
-        arrival = self._lateness.arrival(recorded.moment, recorded, None)
-        self._expected.append((recorded.sequence, arrival))
+        shown = not recorded.inferred
+        live = recorded.published
+        arrival = live if shown else self._lateness.arrival(recorded.moment, live)
+        self._expected.append(_Expected(recorded, arrival, shown, recorded.plan))
 
     def show(self, step: Step) -> None:
         """A step of the walk; one without a plan is as if none had come."""
-        arrival = math.nan
         if step.recorded is not None:
-            _, arrival = self._expected.popleft()
+            expected = next(one for one in self._expected if not one.shown)
+            expected.shown, expected.plan = True, step.plan
         elif step.plan is not None:
-            arrival = self._lateness.arrival(step.moment, None, step.plan)
-        if step.plan is not None:
-            self._push(arrival, self._following(_chunk(step.plan, step.recorded)))
+            live = step.moment + step.plan.latency.total / 1e3
+            arrival = self._lateness.arrival(step.moment, live)
+            self._push(arrival, self._following(_chunk(step.plan, None)))
         self._advance()
 
     def finish(self) -> None:
         """All was heard and shown."""
-        self._expected.clear()
+        self._settle(math.inf)
         self._advance()
 
     def _push(self, time: float, action: Callable[[float], None]) -> None:
@@ -154,8 +166,8 @@ class Rehearsal:
 
     def _advance(self) -> None:
         """Tick as far as everything that will have happened is known."""
-        known = min((arrival for _, arrival in self._expected), default=math.inf)
-        until = min(self._now, known)
+        self._settle(self._now)
+        until = min(self._now, min((one.arrival for one in self._expected), default=math.inf))
         if math.isnan(self._tick_at):
             if not self._events:
                 return
@@ -168,6 +180,20 @@ class Rehearsal:
             while self._commands and self._commands[0][0] <= self._tick_at:
                 self._compare(*self._commands.popleft())
             self._tick_at += self._period
+
+    def _settle(self, now: float) -> None:
+        """Pass on the plans of which it is known by ``now`` when they come."""
+        while self._expected and self._expected[0].shown:
+            one = self._expected[0]
+            key = one.recorded.epoch, one.recorded.sequence
+            as_live = self._lateness.seconds is None or not one.recorded.inferred
+            if as_live and key not in self._followed and now < one.arrival + _PATIENCE:
+                return
+            live = self._followed.pop(key, -math.inf)
+            arrival = max(one.arrival, live) if as_live else one.arrival
+            self._expected.popleft()
+            if one.plan is not None:
+                self._push(arrival, self._following(_chunk(one.plan, one.recorded)))
 
     def _tick(self) -> None:
         point = self._machine.tick(self._tick_at)
