@@ -42,7 +42,7 @@ class FaultKind(str, Enum):
 
 
 _STATE_ONLY = {FaultKind.TRAP, FaultKind.STALE, FaultKind.ABNORMAL, FaultKind.SMALL}
-_WRITTEN = re.compile(r"(\w+)@(\w+)(?:\+(\d+))?(?:x(\d+|ever))?")
+_WRITTEN = re.compile(r"([a-z]+)@([a-z]+?)(?:\+(\d+))?(?:x(\d+|ever))?")
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class FaultPlan:
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         self._lock = threading.Lock()
         self._waiting = [[fault, fault.skip, fault.times] for fault in faults]
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether everything has gone wrong that was to."""
+        return all(times == 0 for _, _, times in self._waiting)
 
     def take(self, call: Call) -> FaultKind | None:
         """What goes wrong with this call, if anything; the first fault that is for it decides."""
