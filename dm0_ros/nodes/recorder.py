@@ -2,7 +2,8 @@
 """The `recorder` node: every topic of the graph into one MCAP bag, messages as they came.
 
 Topics are found as they appear and taken with the quality that their publishers offer. A message
-keeps its own stamps; its log time is when the middleware received it. Hidden topics (a part of
+keeps its own stamps; its log time is when the middleware received it. What the policy says of
+itself, version and commit are also in the bag's metadata. Hidden topics (a part of
 the name starts with an underscore: those of actions) are left out, as rosbag2 does.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import (
@@ -24,10 +26,12 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
+from std_msgs.msg import String
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.nodes.lifecycle import run_node
 from dm0_ros.nodes.parameters import declare
+from dm0_ros.policy.trace import FACTS_TOPIC, find_commit, find_version
 from dm0_ros.replay.bag import BagWriter
 
 _LOOK_PERIOD = 0.2  # s between looks at the graph
@@ -44,6 +48,7 @@ class RecorderNode(Node):
         if not path:
             raise Dm0Error("recorder: needs a path for the bag; add -p path:=<folder>")
         self._bag: BagWriter | None = BagWriter(Path(path))
+        self._facts = {"dm0_ros.version": find_version(), "dm0_ros.commit": find_commit()}
         self._lost: dict[str, int] = {}
         self._refused: set[str] = set()
         self._look()
@@ -57,6 +62,7 @@ class RecorderNode(Node):
         for subscription in list(self.subscriptions):
             self._drain(subscription)
         bag, self._bag = self._bag, None
+        bag.describe(self._facts)
         bag.close()
         counts = bag.count()
         self.get_logger().info(
@@ -110,6 +116,8 @@ class RecorderNode(Node):
     def _write(self, topic: str, data: bytes, info: dict) -> None:
         if self._bag is not None:
             self._bag.write(topic, info["received_timestamp"], data)
+            if topic.endswith(f"/{FACTS_TOPIC}"):
+                self._facts[f"dm0_ros{topic}"] = deserialize_message(data, String).data
 
     def _note_lost(self, topic: str, info: QoSMessageLostInfo) -> None:
         self._lost[topic] = info.total_count

@@ -134,7 +134,8 @@ def _compare(facts: Facts | None, checkpoint: str, robot: RobotSpec, wishes: Wis
     pairs.append(("seed", facts.seed, _choose_seed(facts, wishes)))
     for name, then, now in pairs:
         if then != now:
-            yield f"another {name}: {then or 'none'} was recorded, now it is {now or 'none'}"
+            said = ["unknown" if value == "" else value for value in (then, now)]
+            yield f"another {name}: {said[0]} was recorded, now it is {said[1]}"
     for name in ("compiled", "fp8"):
         if getattr(facts, name):
             yield f"the network was {name} when it was recorded; it is not in a replay"
