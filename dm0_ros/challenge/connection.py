@@ -102,13 +102,15 @@ class Connection:
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         timeout = self._settings.timeout
         connection = kind(self._parts.hostname, self._parts.port, timeout=timeout)
-        timer = None
+        timer, is_cut = None, threading.Event()
         try:
             connection.connect()
-            timer = threading.Timer(timeout, _cut, [connection.sock])
+            timer = threading.Timer(timeout, _cut, [connection.sock, is_cut])
             timer.daemon = True
             timer.start()
             yield connection
+            if is_cut.is_set():  # what came looks whole where its length was not said
+                raise TimeoutError(f"the answer was not whole after {timeout:g} s")
         finally:
             if timer:
                 timer.cancel()
@@ -127,6 +129,7 @@ class Connection:
         return b"".join(pieces)
 
 
-def _cut(connected: socket.socket) -> None:
+def _cut(connected: socket.socket, is_cut: threading.Event) -> None:
+    is_cut.set()
     with suppress(OSError):  # it may just have ended by itself
         connected.shutdown(socket.SHUT_RDWR)
