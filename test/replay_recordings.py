@@ -110,7 +110,7 @@ class Recorder:
     def command(self):
         while self.coming and self.coming[0][0] <= self.now:
             try:
-                self.executor.accept(self.coming.pop(0)[1], self.now)
+                self.follow(self.coming.pop(0)[1])
                 self.live.followed += 1
             except PlanError:  # the network is untrained; a replay is to refuse it, too
                 self.live.refused += 1
@@ -125,6 +125,12 @@ class Recorder:
         for sink in ROBOT.sinks:
             columns = [ROBOT.column_names.index(name) for name in sink.names]
             self.save(sink.topic, make_positions(point.positions[columns]), 0.0)
+
+    def follow(self, chunk):
+        """As the executor's node does."""
+        draft = self.executor.consider(chunk, self.now, 0.01)
+        draft.design()
+        self.executor.adopt(draft, self.now)
 
     def plan(self, index, instruction):
         observation = self.gatherer.observe(instruction, self.stamp())

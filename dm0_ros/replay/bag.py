@@ -31,7 +31,7 @@ _NANOSECONDS = 1_000_000_000
 # it is made of.
 _FAULTS = (
     *(AnyReaderError, ReaderError, ZstdError, OSError, EOFError, ValueError, TypeError, KeyError),
-    *(IndexError, AttributeError, AssertionError, struct.error),
+    *(IndexError, AttributeError, AssertionError, MemoryError, OverflowError, struct.error),
 )
 
 
