@@ -9,9 +9,9 @@ from replay_bags import BEGIN, make_chunk, write
 from replay_recordings import PERIOD, ROBOT, losing, record
 
 from dm0_ros.errors import Dm0Error
+from dm0_ros.policy.wire import read_plan
 from dm0_ros.replay.bag import BagWriter, read_messages, read_raw
 from dm0_ros.replay.layout import find_layout
-from dm0_ros.replay.plans import read_plan
 from dm0_ros.replay.rehearsal import Lateness, Rehearsal
 from dm0_ros.replay.run import Wishes, prepare, replay
 from dm0_ros.replay.sensors import Seeker

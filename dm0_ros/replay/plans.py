@@ -9,17 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from dm0_ros.errors import Dm0Error, PlanError
-from dm0_ros.policy.protocol import Latency, Plan
+from dm0_ros.errors import Dm0Error
+from dm0_ros.policy.protocol import Plan
 from dm0_ros.policy.trace import TRACE_TOPIC, Trace
+from dm0_ros.policy.wire import read_plan
 from dm0_ros.replay.bag import RawMessage
-from dm0_ros.robots.poses import write_quaternions
-from dm0_ros.robots.spec import Space
 
-# the constants of dm0_ros/msg/ActionChunk
-_SPACES = (Space.JOINT_POSITION, Space.EEF_POSE, Space.BASE_TWIST)
 _PATIENCE = 2.0  # s of reception that a trace may be behind its plan
 
 
@@ -46,38 +41,6 @@ class RecordedPlan:
     def inferred(self) -> bool:
         """Whether a network made it: one of a single row says to stay where the robot is."""
         return self.trace is not None or len(self.plan.values) > 1
-
-
-def read_plan(message: Any) -> Plan:
-    """The plan in a dm0_ros/ActionChunk, poses as there.
-
-    Raises `PlanError` where its counts contradict each other, or its space or step make no sense.
-    """
-    rows, columns = int(message.rows), len(message.names)
-    step = message.step.sec + message.step.nanosec / 1e9
-    if not len(message.values) or len(message.values) != rows * columns:
-        raise PlanError(
-            f"plan {message.sequence}: {len(message.values)} values for {rows} rows of {columns} "
-            "columns"
-        )
-    if message.space >= len(_SPACES) or step <= 0:
-        raise PlanError(f"plan {message.sequence}: space {message.space}, step {step} s")
-    return Plan(
-        start=message.start.sec + message.start.nanosec / 1e9,
-        step=step,
-        space=_SPACES[message.space],
-        names=tuple(message.names),
-        values=np.array(message.values, np.float64).reshape(rows, columns),
-        progress=float(message.progress),
-        latency=Latency(*map(float, message.latency_ms)),
-    )
-
-
-def as_published(plan: Plan) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and values (H, C) of a policy's plan as its message has them."""
-    if plan.space is Space.EEF_POSE:
-        return write_quaternions(plan.names, plan.values)
-    return plan.names, plan.values
 
 
 def pair_traces(messages: Iterable[RawMessage], traced: bool) -> Iterator[RecordedPlan]:

@@ -19,9 +19,10 @@ from dm0_ros.control import Chunk, Executor, SetPoint, make_seam
 from dm0_ros.control.pose_solver import PoseSolver
 from dm0_ros.errors import Dm0Error, PlanError
 from dm0_ros.policy.protocol import Plan
+from dm0_ros.policy.wire import as_published
 from dm0_ros.replay.bag import RawMessage
 from dm0_ros.replay.layout import JOINTS, STATUS
-from dm0_ros.replay.plans import RecordedPlan, as_published
+from dm0_ros.replay.plans import RecordedPlan
 from dm0_ros.replay.walk import Step
 from dm0_ros.robots.spec import RobotSpec, SinkKind, Space
 

@@ -18,10 +18,11 @@ from dm0_ros.errors import ObservationError, PlanError
 from dm0_ros.policy.protocol import Observation, Plan, Policy
 from dm0_ros.policy.reasoning import Memory
 from dm0_ros.policy.trace import TRACE_TOPIC, digest
+from dm0_ros.policy.wire import as_published
 from dm0_ros.replay.bag import RawMessage, read_raw
 from dm0_ros.replay.faults import Watchman
 from dm0_ros.replay.layout import CLOCK, JOINTS, PLANS, STATUS, Layout
-from dm0_ros.replay.plans import RecordedPlan, as_published, pair_traces
+from dm0_ros.replay.plans import RecordedPlan, pair_traces
 from dm0_ros.replay.schedule import Ahead, begins_after
 from dm0_ros.replay.sensors import Seeker, Sought
 from dm0_ros.robots.spec import RobotSpec
