@@ -2,12 +2,15 @@
 """Tasks, published scores, and `dm0 eval table30`."""
 
 import json
+from pathlib import Path
 from statistics import mean
 
 import pytest
 from typer.testing import CliRunner
 
 from dm0_ros.challenge.errors import ChallengeError
+from dm0_ros.challenge.faults import Call, FaultKind
+from dm0_ros.challenge.journal import Outcome
 from dm0_ros.challenge.results import load_own, load_published
 from dm0_ros.challenge.table import find_task, load_table30, load_tasks
 from dm0_ros.cli import app
@@ -52,6 +55,12 @@ def test_other_published_scores_are_there():
     assert published.objectnav["DM0"] == {"HM3D": (73.5, 25.7), "MP3D": (45.3, 12.9)}
     assert published.overall["DM0"].specialist == published.average.specialist[0]
     assert set(published.swapped) <= set(load_tasks())
+
+
+def test_the_page_names_every_outcome_and_fault():
+    page = (Path(__file__).parent.parent / "docs" / "challenge.md").read_text("utf-8")
+    for member in (*Outcome, *FaultKind, *Call):
+        assert f"`{member.value}`" in page
 
 
 def test_the_likely_task_is_named():
