@@ -11,6 +11,7 @@ from challenge_samples import OFFSET, POSE, TASKS, Rehearsal
 from dm0_ros.challenge.errors import ChallengeError, JournalError, Rejected, Unreachable
 from dm0_ros.challenge.journal import Outcome
 from dm0_ros.challenge.platform import Status
+from dm0_ros.challenge.table import find_task
 from dm0_ros.errors import Dm0Error
 from dm0_ros.robots.layouts import Space
 
@@ -262,6 +263,23 @@ def test_a_plan_that_the_platform_has_no_word_for_is_refused(tmp_path):
         pytest.raises(ChallengeError, match="takes joint_position, the policy plans eef_pose"),
     ):
         it.run()
+
+
+def test_a_collection_of_another_task_is_refused(tmp_path):
+    with Rehearsal(tmp_path) as it:
+        it.task = find_task("open_the_drawer")
+        with pytest.raises(ChallengeError, match="is of task put_cup_on_coaster, not open_the_dr"):
+            it.run()
+        assert it.platform.sent == []
+
+
+@pytest.mark.parametrize("told", [None, "", "Put the cup", 5])
+def test_a_task_under_an_unknown_name_is_taken_at_the_users_word(tmp_path, told):
+    with Rehearsal(tmp_path) as it:
+        list_jobs = it.platform.list_jobs
+        it.platform.list_jobs = lambda name: {**list_jobs(name), "task_name": told}
+        (record,) = it.run()
+        assert record.outcome is Outcome.FINISHED
 
 
 def test_a_journal_is_of_one_task_and_one_process(tmp_path):

@@ -4,11 +4,11 @@
 from pathlib import Path
 
 from dm0_ros.challenge.connection import Connection, MonotonicTime, Time
-from dm0_ros.challenge.errors import PayloadError, Rejected, Unreachable
+from dm0_ros.challenge.errors import ChallengeError, PayloadError, Rejected, Unreachable
 from dm0_ros.challenge.journal import JobRecord, Journal, Outcome
 from dm0_ros.challenge.platform import Job, Platform, Status
 from dm0_ros.challenge.session import GivenUp, Patience, Session, Tell, Work
-from dm0_ros.challenge.table import ChallengeTask, Table30, load_station
+from dm0_ros.challenge.table import ChallengeTask, Table30, load_station, load_tasks
 from dm0_ros.challenge.wire import make_wire
 from dm0_ros.policy.protocol import Policy
 
@@ -76,16 +76,24 @@ class _Collection:
     def _list_jobs(self) -> list[Job]:
         while True:
             try:
-                jobs = self._work.platform.list_jobs(self._name)
+                found = self._work.platform.read_collection(self._name)
             except (Unreachable, PayloadError) as cause:
                 self._work.tell(str(cause))
                 self._spend(self._patience, str(cause))
                 self._work.clock.wait(self._work.settings.poll)
                 continue
-            if not jobs:
+            if not found.jobs:
                 raise Rejected(f"collection {self._name} has no jobs")
+            self._check_task(found.task)
             self._patience.renew()
-            return jobs
+            return list(found.jobs)
+
+    def _check_task(self, told: str) -> None:
+        """A policy for another task would move the arm all the same."""
+        if told in load_tasks() and told != self._work.task.name:
+            raise ChallengeError(
+                f"collection {self._name} is of task {told}, not {self._work.task.name}"
+            )
 
     def _spend(self, patience: Patience, reason: str) -> None:
         try:

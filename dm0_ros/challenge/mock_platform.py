@@ -69,7 +69,8 @@ class MockPlatform:
             raise NotFound(f"no collection {name}")
         collection = self._collections[name]
         self._settle(collection)
-        return {"jobs": [job.describe() for job in collection.jobs]}
+        jobs = [job.describe() for job in collection.jobs]
+        return {"jobs": jobs, "task_name": collection.task.name}
 
     def read_job(self, name: str) -> dict:
         """One job. It is prepared when it is first looked at after its start, then it runs."""

@@ -59,6 +59,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Collection:
+    """Jobs that belong together, all of one task."""
+
+    jobs: tuple[Job, ...]
+    task: str  # as the platform calls it; empty where it does not say
+
+
+@dataclass(frozen=True)
 class View:
     """What is asked of a robot's state, the same for the whole of a job."""
 
@@ -93,11 +101,13 @@ class Platform:
         self._connection = connection
         self._data = data
 
-    def list_jobs(self, collection: str) -> list[Job]:
-        """The jobs of a collection."""
-        path = f"/job_collections/{quote(collection, safe='')}"
-        jobs = _field(self._get_json(path), "jobs", list)
-        return [_read_job(item, _field(item, "job_id", (str, int))) for item in jobs]
+    def read_collection(self, name: str) -> Collection:
+        """The jobs of a collection. Newer platforms say the task, too."""
+        answer = self._get_json(f"/job_collections/{quote(name, safe='')}")
+        items = _field(answer, "jobs", list)
+        jobs = tuple(_read_job(item, _field(item, "job_id", (str, int))) for item in items)
+        task = answer.get("task_name")
+        return Collection(jobs, task[:_LONGEST_NAME] if isinstance(task, str) else "")
 
     def read_job(self, name: str) -> Job:
         """How far a job is now."""

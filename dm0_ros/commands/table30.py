@@ -52,7 +52,7 @@ def table30(
         records = rehearse_tasks(tasks, checkpoint, fault or [], chunks, device, seed)
     elif collection:
         if found is None:
-            raise Dm0Error("--collection needs --task: the platform does not say which it is")
+            raise Dm0Error("--collection needs --task: which of Table30 its jobs are")
         table = load_table30()
         if server:
             table = replace(table, platform=replace(table.platform, address=server))
