@@ -105,13 +105,17 @@ def find_layout(path: Path, namespace: str = "") -> Layout:
     """The graph in a bag.
 
     Raises `Dm0Error` where ``path`` is no complete bag, where it has no messages, and where it
-    holds several graphs and ``namespace`` does not say which.
+    holds several graphs and ``namespace`` does not say which, or one that is not there.
     """
     contents = look_into(path)
     if math.isnan(contents.begin):
         raise Dm0Error(f"{path}: the bag has no messages")
     if namespace.strip("/"):
-        return Layout(path, contents, f"/{namespace.strip('/')}/")
+        prefix = f"/{namespace.strip('/')}/"
+        if not any(name.startswith(prefix) for name in contents.topics):
+            there = ", ".join(sorted(contents.topics))
+            raise Dm0Error(f"{path}: nothing below {prefix}; it has {there}")
+        return Layout(path, contents, prefix)
     for mark in (PLANS, JOINTS):
         found = [name for name in contents.topics if name.endswith(f"/{mark}")]
         if len(found) > 1:
