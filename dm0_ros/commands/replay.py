@@ -41,7 +41,7 @@ def replay(
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from dm0_ros.errors import Dm0Error
-    from dm0_ros.replay.rehearsal import Lateness
+    from dm0_ros.replay.lateness import Lateness
     from dm0_ros.replay.run import Wishes, prepare
     from dm0_ros.replay.run import replay as run
 

@@ -10,17 +10,19 @@ import heapq
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from dm0_ros.control import Chunk, Executor, SetPoint, make_seam
+from dm0_ros.control import Chunk, Executor, SetPoint, State, make_seam
 from dm0_ros.control.pose_solver import PoseSolver
-from dm0_ros.errors import Dm0Error, PlanError
+from dm0_ros.errors import PlanError
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.policy.wire import as_published
 from dm0_ros.replay.bag import RawMessage
+from dm0_ros.replay.commands import PATIENCE, Beat, Distance, find_beat, read_command
+from dm0_ros.replay.lateness import Lateness
 from dm0_ros.replay.layout import JOINTS, STATUS
 from dm0_ros.replay.plans import RecordedPlan
 from dm0_ros.replay.walk import Step
@@ -28,38 +30,9 @@ from dm0_ros.robots.spec import RobotSpec, SinkKind, Space
 
 _AHEAD = 0.01  # s from its arrival on that a plan begins to count, as in the executor's node
 _PATIENCE = 1.0  # s until a plan that no status tells of was not followed live
+_LONGEST_BRAKING = 300  # ticks
 _ROWS = 1000  # of a plan that may be played: all
 _SEAM = "blend"  # the executor's default
-
-
-@dataclass(frozen=True)
-class Lateness:
-    """How long after its observation a plan comes."""
-
-    seconds: float | None  # None: as long as it took live; without that, as in the replay
-
-    @classmethod
-    def parse(cls, text: str) -> Lateness:
-        """Of ``measured``, ``300ms``, ``0.3s`` or a number of seconds; raises `Dm0Error`."""
-        word = text.strip().lower()
-        if word == "measured":
-            return cls(None)
-        number, scale = word, 1.0
-        for unit, size in (("ms", 1e-3), ("s", 1.0)):
-            if word.endswith(unit):
-                number, scale = word.removesuffix(unit), size
-                break
-        try:
-            seconds = float(number) * scale
-        except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds < math.inf:
-            raise Dm0Error(f"latency is '{text}'; give 'measured', 0, or a time such as 300ms")
-        return cls(seconds)
-
-    def arrival(self, moment: float, live: float) -> float:
-        """When a plan comes (s) whose observation was made at ``moment``, ``live`` as it was."""
-        return live if self.seconds is None else moment + self.seconds
 
 
 @dataclass
@@ -70,22 +43,6 @@ class _Expected:
     arrival: float  # s: at the earliest
     shown: bool = False
     plan: Plan | None = None  # None: it cannot be replayed
-
-
-@dataclass
-class Distance:
-    """Of commands from recorded ones, by column; rad or m."""
-
-    count: int = 0
-    greatest: dict[str, float] = field(default_factory=dict)
-    squares: dict[str, float] = field(default_factory=dict)
-
-    def add(self, names, apart: np.ndarray) -> None:
-        """One recorded command, and how far off the rehearsed ones are (C,)."""
-        self.count += 1
-        for name, value in zip(names, np.abs(apart), strict=True):
-            self.greatest[name] = max(self.greatest.get(name, 0.0), float(value))
-            self.squares[name] = self.squares.get(name, 0.0) + float(value) ** 2
 
 
 class Rehearsal:
@@ -109,12 +66,20 @@ class Rehearsal:
         self._period = 1.0 / robot.executor.rate
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
+        self._beat = find_beat(robot) if lateness.seconds is None else None
+        self._beats = {
+            sink.topic: Beat(self._period)
+            for sink in robot.sinks
+            if sink.kind is SinkKind.FORWARD_POSITION
+        }
         self._commands: deque[tuple] = deque()  # recorded ones: when, topic, columns, values
         self._expected: deque[_Expected] = deque()
         self._followed: dict[tuple[int, int], float] = {}  # s, by epoch and sequence: live
+        self._latest = -math.inf  # s: arrival of the last plan
         self._told = 0, 0  # epoch and sequence in the last status
         self._now = -math.inf  # up to which everything was heard
         self._tick_at = math.nan  # of the next one
+        self._ticked = -math.inf  # of the last one
         self._points: tuple[SetPoint | None, SetPoint | None] = None, None
         self.ticks = 0
         self.seams: list[float] = []  # rad or m, of every plan that was followed
@@ -133,10 +98,13 @@ class Rehearsal:
             self._push(now, lambda _now: self._begin_epoch(epoch))
             if (epoch, sequence) != self._told:
                 self._told = epoch, sequence
-                self._followed[self._told] = message.stamp - self._period
-        elif (command := _read_command(self._sinks[topic], content)) is not None:
-            delay, names, values = command
-            self._commands.append((now + delay, topic, names, values))
+                self._followed[self._told] = message.stamp - self._period / 2
+        elif (command := read_command(self._sinks[topic], content)) is not None:
+            delay, *command = command
+            if topic in self._beats:
+                self._beats[topic].add(now, command)
+            else:
+                self._expect(now + delay, topic, *command)
         self._advance()
 
     def plan(self, recorded: RecordedPlan) -> None:
@@ -160,6 +128,8 @@ class Rehearsal:
     def finish(self) -> None:
         """All was heard and shown."""
         self._settle(math.inf)
+        self._take_commands(math.inf)
+        self._now += PATIENCE
         self._advance()
 
     def _push(self, time: float, action: Callable[[float], None]) -> None:
@@ -168,19 +138,56 @@ class Rehearsal:
     def _advance(self) -> None:
         """Tick as far as everything that will have happened is known."""
         self._settle(self._now)
-        until = min(self._now, min((one.arrival for one in self._expected), default=math.inf))
+        self._take_commands(self._now)
+        heard = self._now - PATIENCE  # up to then it is known when commands were given
+        until = min(heard, min((one.arrival for one in self._expected), default=math.inf))
+        if self._beat is None:
+            self._tick_on_time(until)
+        else:
+            self._tick_as_live(until)
+
+    def _take_commands(self, now: float) -> None:
+        for topic, beat in self._beats.items():
+            for given, command in beat.take(now):
+                self._expect(given, topic, *command)
+
+    def _expect(self, given: float, topic: str, names, values: np.ndarray) -> None:
+        """A recorded command, to be compared; it is also a tick where it is the beat's."""
+        if self._beat is None:
+            self._commands.append((given, topic, names, values))
+        else:
+            self._push(given, lambda now: self._meet(now, topic, names, values))
+
+    def _meet(self, now: float, topic: str, names, values: np.ndarray) -> None:
+        if topic == self._beat:
+            self._tick(now)
+        self._compare(now, topic, names, values)
+
+    def _tick_on_time(self, until: float) -> None:
         if math.isnan(self._tick_at):
             if not self._events:
                 return
             self._tick_at = self._events[0][0]
         while self._tick_at < until:
-            while self._events and self._events[0][0] <= self._tick_at:
-                time, _, action = heapq.heappop(self._events)
-                action(time)
-            self._tick()
+            self._happen(self._tick_at)
+            self._tick(self._tick_at)
             while self._commands and self._commands[0][0] <= self._tick_at:
                 self._compare(*self._commands.popleft())
             self._tick_at += self._period
+
+    def _happen(self, until: float) -> None:
+        while self._events and self._events[0][0] <= until:
+            time, _, action = heapq.heappop(self._events)
+            action(time)
+
+    def _tick_as_live(self, until: float) -> None:
+        """Tick when the live one did; while nothing is commanded, at any time."""
+        while self._events and self._events[0][0] <= until:
+            time = self._events[0][0]
+            idle = self._machine.state is State.IDLE
+            if idle and not time - self._ticked < self._period:
+                self._tick(time)
+            self._happen(time)
 
     def _settle(self, now: float) -> None:
         """Pass on the plans of which it is known by ``now`` when they come."""
@@ -191,17 +198,18 @@ class Rehearsal:
             if as_live and key not in self._followed and now < one.arrival + _PATIENCE:
                 return
             live = self._followed.pop(key, -math.inf)
-            arrival = max(one.arrival, live) if as_live else one.arrival
+            self._latest = max(self._latest, one.arrival, live if as_live else -math.inf)
             self._expected.popleft()
             if one.plan is not None:
-                self._push(arrival, self._following(_chunk(one.plan, one.recorded)))
+                self._push(self._latest, self._following(_chunk(one.plan, one.recorded)))
 
-    def _tick(self) -> None:
-        point = self._machine.tick(self._tick_at)
+    def _tick(self, now: float) -> None:
+        self._ticked = now
+        point = self._machine.tick(now)
         self._points = self._points[1], point
         if point is not None:
             self.ticks += 1
-            self.limited.update(self._machine.status(self._tick_at).limited)
+            self.limited.update(self._machine.status(now).limited)
             self._watch(point)
 
     def _measure(self, content, stamp: float) -> Callable[[float], None]:
@@ -216,6 +224,11 @@ class Rehearsal:
         if epoch > machine.epoch:
             machine.epoch = epoch - 1
             machine.reset("as recorded")
+            # The live one has commanded nothing since it was at rest, and this one waits for that.
+            for _ in range(_LONGEST_BRAKING if self._beat else 0):
+                if machine.state is State.IDLE:
+                    break
+                self._tick(self._ticked + self._period)
 
     def _following(self, chunk: Chunk) -> Callable[[float], None]:
         def follow(now: float) -> None:
@@ -242,23 +255,12 @@ class Rehearsal:
     def _compare(self, at: float, topic: str, names, values: np.ndarray) -> None:
         """A recorded command with what the last two ticks say of its moment."""
         before, after = self._points
-        if before is None or after is None:
+        if after is None or before is None:
             return
         share = (at - before.time) / (after.time - before.time)
         point = before.positions + share * (after.positions - before.positions)
         columns = [self._machine.names.index(name) for name in names]
         self.distance.setdefault(topic, Distance()).add(names, point[columns] - values)
-
-
-def _read_command(sink, content) -> tuple[float, tuple[str, ...], np.ndarray] | None:
-    """How long after its message (s) a command is due, its columns and values; or None."""
-    if sink.kind is SinkKind.FORWARD_POSITION:
-        return 0.0, sink.names, np.asarray(content.data, float)
-    if sink.kind is SinkKind.JOINT_TRAJECTORY and len(content.points):
-        first = content.points[0]
-        delay = first.time_from_start.sec + first.time_from_start.nanosec / 1e9
-        return delay, tuple(content.joint_names), np.asarray(first.positions, float)
-    return None
 
 
 _SEQUENCES = itertools.count(1)
@@ -286,14 +288,8 @@ def summarise(rehearsal: Rehearsal) -> dict:
         "seam_p50": _percentile(seams, 50),
         "seam_max": _percentile(seams, 100),
         "limited": dict(rehearsal.limited),
-        "commands": dict(_summarise_commands(rehearsal)),
+        "commands": {topic: one.summarise() for topic, one in rehearsal.distance.items()},
     }
-
-
-def _summarise_commands(rehearsal: Rehearsal) -> Iterator[tuple[str, dict]]:
-    for topic, distance in rehearsal.distance.items():
-        root = {name: math.sqrt(s / distance.count) for name, s in distance.squares.items()}
-        yield topic, {"count": distance.count, "max": distance.greatest, "rms": root}
 
 
 def _percentile(values: np.ndarray, share: float) -> float | None:

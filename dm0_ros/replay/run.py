@@ -19,8 +19,9 @@ from dm0_ros.policy.registry import find_checkpoint, load_policy
 from dm0_ros.policy.trace import Facts, digest_checkpoint, digest_robot, find_commit, find_version
 from dm0_ros.policy.wire import as_published
 from dm0_ros.replay.faults import Watchman
+from dm0_ros.replay.lateness import Lateness
 from dm0_ros.replay.layout import Layout, find_layout
-from dm0_ros.replay.rehearsal import Lateness, Rehearsal, summarise
+from dm0_ros.replay.rehearsal import Rehearsal, summarise
 from dm0_ros.replay.walk import Options, Step, Walk
 from dm0_ros.robots.loading import as_simulated, load_robot
 from dm0_ros.robots.spec import RobotSpec
