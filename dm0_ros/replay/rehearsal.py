@@ -72,7 +72,7 @@ class Rehearsal:
             for sink in robot.sinks
             if sink.kind is SinkKind.FORWARD_POSITION
         }
-        self._commands: deque[tuple] = deque()  # recorded ones: when, topic, columns, values
+        self._commands: list[tuple] = []  # heap of recorded ones: when, order, what to compare
         self._expected: deque[_Expected] = deque()
         self._followed: dict[tuple[int, int], float] = {}  # s, by epoch and sequence: live
         self._latest = -math.inf  # s: arrival of the last plan
@@ -154,7 +154,7 @@ class Rehearsal:
     def _expect(self, given: float, topic: str, names, values: np.ndarray) -> None:
         """A recorded command, to be compared; it is also a tick where it is the beat's."""
         if self._beat is None:
-            self._commands.append((given, topic, names, values))
+            heapq.heappush(self._commands, (given, next(self._order), (topic, names, values)))
         else:
             self._push(given, lambda now: self._meet(now, topic, names, values))
 
@@ -172,7 +172,8 @@ class Rehearsal:
             self._happen(self._tick_at)
             self._tick(self._tick_at)
             while self._commands and self._commands[0][0] <= self._tick_at:
-                self._compare(*self._commands.popleft())
+                given, _, command = heapq.heappop(self._commands)
+                self._compare(given, *command)
             self._tick_at += self._period
 
     def _happen(self, until: float) -> None:
