@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags that are broken, empty, too new or not ours: each is refused, by name, with a remedy."""
 
+import time
+
 import numpy as np
 import pytest
 from replay_bags import BEGIN, make, make_chunk, make_image, make_positions, write
@@ -30,14 +32,27 @@ def read_all(path):
     return [message.read() for message in read_raw(path)]
 
 
-@pytest.mark.parametrize("left", [0.0, 0.001, 0.3, 0.9, 0.99999])
-def test_truncated(bag, left):
+@pytest.mark.parametrize("left", [0.0, 0.001])
+def test_truncated_before_its_first_message(bag, left):
     file = bag / "bag.mcap"
     data = file.read_bytes()
     file.write_bytes(data[: int(left * len(data))])
     with pytest.raises(Dm0Error, match="not a complete bag") as caught:
         read_all(bag)
     assert ("bag.mcap is empty" if left == 0 else "truncated") in str(caught.value)
+
+
+@pytest.mark.parametrize("left", [0.3, 0.9, 0.99999])
+def test_truncated_is_read_as_far_as_it_goes_and_says_so(bag, left):
+    file = bag / "bag.mcap"
+    whole, data = [message.time for message in read_raw(bag)], file.read_bytes()
+    file.write_bytes(data[: int(left * len(data))])
+    found = [message.time for message in read_raw(bag)]
+    assert found == whole[: len(found)]
+    assert (left - 0.2) * len(whole) < len(found) <= len(whole)
+    (sentence,) = look_into(bag).missing
+    assert "bag.mcap was not closed" in sentence
+    assert f"{time.gmtime(found[-1]).tm_sec:02d}.000 UTC are there" in sentence
 
 
 def test_damaged_in_the_middle_says_where(bag):
@@ -85,11 +100,12 @@ def test_no_bag_at_all(tmp_path):
             list_topics(tmp_path / name)
 
 
-def test_its_recorder_was_killed(bag):
+def test_without_metadata_it_is_made_from_the_recording(bag):
+    whole = look_into(bag)
     (bag / "metadata.yaml").unlink()
-    with pytest.raises(Dm0Error, match=r"no metadata\.yaml\. Its recorder .* 'ros2 bag reindex'"):
-        list_topics(bag)
-    assert list_topics(bag / "bag.mcap"), "the file itself is whole"
+    found = look_into(bag)
+    assert (found.topics, found.counts, found.end) == (whole.topics, whole.counts, whole.end)
+    assert found.missing == ("bag has no metadata.yaml; one was made from the recordings",)
 
 
 @pytest.mark.parametrize(

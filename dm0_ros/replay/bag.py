@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags: MCAP in the layout of rosbag2 (a folder with metadata.yaml), without ROS."""
+"""Bags: MCAP in the layout of rosbag2 (a folder with metadata.yaml), without ROS.
 
+`BagWriter` is in writing.py. A bag that nobody closed is read as far as it goes, with a warning.
+"""
+
+import logging
 import math
 import struct
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,9 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection, Qos
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.rosbag2.errors import ReaderError, WriterError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2.errors import ReaderError
 from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
 
@@ -24,7 +27,10 @@ else:
     from backports.zstd import ZstdError
 
 from dm0_ros.errors import Dm0Error
-from dm0_ros.replay.definitions import add_type, make_typestore
+from dm0_ros.replay.definitions import make_typestore
+from dm0_ros.replay.metadata import MISSING
+from dm0_ros.replay.salvage import SalvagedFile, SalvagedFolder, salvage
+from dm0_ros.replay.writing import BagWriter as BagWriter
 
 _NANOSECONDS = 1_000_000_000
 # What rosbags raises for files that are no bags or broken ones: its own errors, and those of what
@@ -41,58 +47,6 @@ class Message(NamedTuple):
     topic: str
     time: float  # s since 1970: when it was received
     content: Any  # with the fields of its type
-
-
-class BagWriter:
-    """Writes serialised messages into a new bag, in chunks compressed with zstd.
-
-    Close it, or the bag has no index. Raises `Dm0Error` where ``path`` exists already.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._types = make_typestore()
-        self._topics: dict[str, Connection] = {}
-        try:
-            self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-            self._writer.open()
-        except WriterError as error:
-            raise Dm0Error(f"cannot record to {path}: {error}; choose another path") from error
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """The topics added so far."""
-        return tuple(self._topics)
-
-    def add_topic(self, topic: str, type_name: str, qualities: Collection[Qos] = ()) -> None:
-        """Declare a topic of the type ``package/msg/Name`` and the quality its publishers offer.
-
-        Raises `Dm0Error` where no definition of the type can be found.
-        """
-        add_type(self._types, type_name)
-        self._topics[topic] = self._writer.add_connection(
-            topic, type_name, typestore=self._types, offered_qos_profiles=list(qualities)
-        )
-
-    def describe(self, facts: Mapping[str, str]) -> None:
-        """Keep facts about the bag in its metadata, where readers find them by name."""
-        for name, text in facts.items():
-            self._writer.set_custom_data(name, text)
-
-    def write(self, topic: str, nanoseconds: int, data: bytes) -> None:
-        """Append a message in CDR that was received ``nanoseconds`` after 1970."""
-        self._writer.write(self._topics[topic], nanoseconds, data)
-
-    def count(self) -> dict[str, int]:
-        """Messages written so far, by topic."""
-        return {
-            topic: self._writer.counts[connection.id] for topic, connection in self._topics.items()
-        }
-
-    def close(self) -> None:
-        """Write what is pending, the index and metadata.yaml."""
-        self._writer.close()
 
 
 class RawMessage(NamedTuple):
@@ -120,6 +74,7 @@ class Contents:
     begin: float  # s since 1970: of the first message; NaN where there is none
     end: float  # of the last one
     custom: Mapping[str, str]  # what its recorder added
+    missing: Sequence[str] = ()  # sentences about what it lacks
 
 
 def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[Message]:
@@ -193,6 +148,7 @@ def look_into(path: Path) -> Contents:
             reader.start_time / _NANOSECONDS if there else math.nan,
             (reader.end_time - 1) / _NANOSECONDS if there else math.nan,
             custom,
+            tuple(custom.get(MISSING, "").splitlines()),
         )
 
 
@@ -200,15 +156,25 @@ def look_into(path: Path) -> Contents:
 def _open(path: Path) -> Iterator[AnyReader]:
     if path.suffix == ".bag" and path.is_file():
         raise Dm0Error(f"{path}: a bag of ROS 1; convert it with 'rosbags-convert' first")
+    place = salvage(path) or path
     try:
-        reader = AnyReader([path], default_typestore=_default_types())
+        reader = AnyReader([place], default_typestore=_default_types())
         reader.open()
     except _FAULTS as error:
         raise Dm0Error(_explain(path, error)) from error
+    if isinstance(place, (SalvagedFile, SalvagedFolder)):
+        _warn(path, place.missing)
     try:
         yield reader
     finally:
         reader.close()
+
+
+@cache
+def _warn(path: Path, missing: tuple[str, ...]) -> None:
+    """Once a process: a bag is opened several times."""
+    for sentence in missing:
+        logging.getLogger(__name__).warning("%s: %s", path, sentence)
 
 
 @cache
@@ -226,7 +192,7 @@ def _explain(path: Path, error: Exception) -> str:
             return f"{path}: not a complete bag: a folder without metadata.yaml and recordings"
         return (
             f"{path}: not a complete bag: it has no metadata.yaml. Its recorder was ended before "
-            "it could close it; 'ros2 bag reindex' writes one"
+            "it wrote anything; of a bag in SQLite 'ros2 bag reindex' writes one"
         )
     files = [path] if path.is_file() else [*path.glob("*.mcap"), *path.glob("*.db3")]
     if empty := [file.name for file in files if not file.stat().st_size]:
