@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag through a policy, step by step: what it saw, what it plans, what had been planned.
 
-Streamed: of a bag of any length a few seconds are held, and of its pictures only those that a plan
+Streamed: of a bag of any length a minute of plans is held, and of its pictures only those that a plan
 needs.
 """
 
@@ -27,7 +27,7 @@ from dm0_ros.replay.schedule import Ahead, begins_after
 from dm0_ros.replay.sensors import Seeker, Sought
 from dm0_ros.robots.spec import RobotSpec
 
-_AHEAD = 10.0  # s of reception that plans are read ahead of the sensors
+_AHEAD = 60.0  # s of reception that plans are read ahead of the sensors: no plan takes longer
 
 
 @dataclass(frozen=True)
