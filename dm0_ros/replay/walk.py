@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag through a policy, step by step: what it saw, what it plans, what had been planned.
 
-Streamed: of a bag of any length a minute of plans is held, and of its pictures only those that a plan
-needs.
+Streamed: of a bag of any length a minute of plans is held, and of its pictures only those that the
+next of them need.
 """
 
 from __future__ import annotations
