@@ -99,7 +99,8 @@ class BagWriter:
         Raises `Dm0Error` where no definition of the type can be found.
         """
         add_type(self._types, type_name)
-        digest = self._types.hash_rihs01(type_name)
+        # Of actions ours is not the one that ROS has: their parts are no messages there.
+        digest = self._types.hash_rihs01(type_name) if "/msg/" in type_name else ""
         self._topics[topic] = Topic(topic, type_name, dump_qos_v9(list(qualities)), digest)
         self._attempt(self._register, self._topics[topic])
 
