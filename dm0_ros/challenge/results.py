@@ -10,7 +10,7 @@ from dm0_ros.challenge.table import find_task
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.parsing import load_yaml
 
-FILE_NAME = "published_results.yaml"
+FILE_NAME = "challenge/published_results.yaml"
 
 Pair = tuple[float, float]  # success rate in %, and a score; of ObjectNav the SPL in %
 
@@ -36,7 +36,7 @@ class Overall:
 
 @dataclass(frozen=True)
 class Published:
-    """The content of config/published_results.yaml."""
+    """The content of config/challenge/published_results.yaml."""
 
     sources: dict[str, str]
     swapped: tuple[str, ...]  # tasks whose rows some versions of the source have exchanged

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thirty tasks of Table30, and the platform that they are run on: config/table30.yaml."""
+"""The thirty tasks of Table30, and the platform that they are run on: config/challenge/table30.yaml."""
 
 import difflib
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dm0_ros.resources import find_resource
 from dm0_ros.robots import RobotSpec, load_robot
 from dm0_ros.robots.parsing import load_yaml
 
-FILE_NAME = "table30.yaml"
+FILE_NAME = "challenge/table30.yaml"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class MockRules:
 
 @dataclass(frozen=True)
 class Table30:
-    """The content of config/table30.yaml."""
+    """The content of config/challenge/table30.yaml."""
 
     platform: PlatformData
     client: ClientSettings
