@@ -7,7 +7,6 @@
 import logging
 import math
 import struct
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +17,9 @@ from typing import Any, NamedTuple
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2.errors import ReaderError
+from rosbags.rosbag2.storage_mcap import zstd
 from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
-
-if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError
-else:
-    from backports.zstd import ZstdError
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.replay.definitions import make_typestore
@@ -36,7 +31,16 @@ _NANOSECONDS = 1_000_000_000
 # What rosbags raises for files that are no bags or broken ones: its own errors, and those of what
 # it is made of.
 _FAULTS = (
-    *(AnyReaderError, ReaderError, ZstdError, OSError, EOFError, ValueError, TypeError, KeyError),
+    *(
+        AnyReaderError,
+        ReaderError,
+        zstd.ZstdError,
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ),
     *(IndexError, AttributeError, AssertionError, MemoryError, OverflowError, struct.error),
 )
 
