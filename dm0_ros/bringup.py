@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dm0_ros.errors import Dm0Error
@@ -55,6 +57,8 @@ ARGUMENTS = (
         "",
         "World to simulate, in config/worlds/ or for a base habitat:FILE; empty: the robot's own.",
     ),
+    Argument("record", "false", "Record every topic into a bag.", _FLAG),
+    Argument("bag", "", "With record: folder of the new bag; empty: bags/<robot>_<time>."),
     Argument("log_level", "info", "Least severity that nodes log.", LOG_LEVELS),
 )
 
@@ -82,6 +86,22 @@ def describe(robot: str, **chosen: str) -> tuple[Process, ...]:
     from dm0_ros.robots.loading import load_robot  # `dm0 --help` need not wait for pinocchio
 
     values, spec = _check(chosen), load_robot(robot)
+    recorders = ()
+    if values["record"] == "true":
+        recorders = (describe_recorder(robot, values["bag"], actions=True),)
+    return (*recorders, *_describe_graph(robot, spec, values))
+
+
+def describe_recorder(robot: str, path: str, **parameters: Any) -> Process:
+    """The recorder of a robot's graph; the bag at ``path``, or named after robot and time."""
+    if not path:
+        moment = time.strftime("%Y-%m-%d_%H-%M-%S")
+        path = os.path.join("bags", f"{Path(robot).stem}_{moment}")
+    # Stamps are what they are: a bag's own times are those of reception.
+    return Process("recorder", False, {"path": path, "robot": robot, **parameters})
+
+
+def _describe_graph(robot: str, spec: RobotSpec, values: Mapping[str, str]) -> tuple[Process, ...]:
     sim_time = values["use_sim_time"] == "true"
     common = {"robot": robot, "use_sim_time": sim_time}
     pictures = {"compressed": values["compressed"] == "true"}

@@ -26,7 +26,8 @@ ALLOWED = {
     "scaffold": {"robots"},
     "policy": {"engine", "model", "robots", "scaffold"},
     "navigation": {"policy", "robots"},
-    "replay": {"model", "robots"},
+    "replay": {"control", "engine", "model", "policy", "robots", "scaffold"},
+    "challenge": {"policy", "robots"},
     "training": {"engine", "model", "navigation", "policy", "robots", "scaffold", "sim"},
     "viewing": {"control", "replay", "robots", "scaffold"},
     # at the top of the package: what the graph consists of, and the terminal

@@ -38,6 +38,17 @@ def test_simulation_adds_one_process_and_tells_those_that_count_on_latencies():
         assert {**real[name].parameters, "simulated": True} == simulated[name].parameters
 
 
+def test_recorder_comes_first_where_it_is_wanted():
+    assert "recorder" not in by_name(bag="there")
+    graph = bringup.describe("wiring/franka_trajectory", record="true", sim="true")
+    assert graph[0].name == "recorder" and not graph[0].lifecycle
+    assert re.fullmatch(
+        r"bags/franka_trajectory_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", graph[0].parameters["path"]
+    )
+    chosen = by_name("mobile_base", record="true", bag="there")["recorder"].parameters
+    assert chosen == {"path": "there", "robot": "mobile_base", "actions": True}
+
+
 def test_a_robot_of_foreign_drivers_gets_its_adapter():
     real = by_name("wiring/aloha_piper")
     assert set(real) == {"adapter", "executor", "policy", "overlay"}

@@ -29,6 +29,8 @@ def up(
     use_sim_time: Annotated[bool, typer.Option(help="take the time from /clock")] = False,
     seed: Annotated[int, typer.Option(help="of the simulated scenes")] = 0,
     world: Annotated[str, typer.Option(help="to simulate, in config/worlds/")] = "",
+    record: Annotated[bool, typer.Option("--record", help="every topic into a bag")] = False,
+    bag: Annotated[str, typer.Option(help="folder of the new bag [bags/<robot>_<time>]")] = "",
     log_level: Annotated[str, typer.Option(help="debug, info, warn, error or fatal")] = "info",
 ) -> None:
     """Start policy, executor and overlay, with --sim the simulator too; Ctrl-C ends them.

@@ -12,6 +12,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallb
 from rclpy.node import Node
 
 from dm0_ros.errors import InstructionError
+from dm0_ros.nodes.marking import Marker
 from dm0_ros.policy.errand import Errand
 from dm0_ros.policy.verdict import Outcome, Verdict
 
@@ -36,6 +37,7 @@ class GoalServer(ABC):
         self._goal: ServerGoalHandle | None = None
         self._idle = threading.Event()
         self._idle.set()
+        self._marker = Marker(node, name)
         self._server = ActionServer(
             node,
             kind,
@@ -86,6 +88,7 @@ class GoalServer(ABC):
         """Take the action off the graph."""
         self._node.destroy_timer(self._timer)
         self._server.destroy()
+        self._marker.destroy()
 
     def _consider(self, _request: Any) -> GoalResponse:
         with self._lock:
@@ -115,6 +118,7 @@ class GoalServer(ABC):
             self._node.get_logger().fatal(f"an instruction failed: {traceback.format_exc()}")
             verdict = Verdict(Outcome.FAULT, f"a defect in {self._owner}: {error!r}")
         self._node.get_logger().info(f"{verdict.outcome.name}: {verdict.message}")
+        self._marker.end(verdict.outcome.name.lower(), verdict.message)
         result.outcome, result.message = verdict.outcome.value, verdict.message
         with self._lock:
             _settle(goal, verdict.outcome)
@@ -131,6 +135,7 @@ class GoalServer(ABC):
         with self._lock:
             self._errand, self._goal = errand, goal
             self._end_if_unwanted()
+        self._marker.begin(errand.instruction)
         self._node.get_logger().info(f"instruction: {errand.instruction}")
         return self.run(errand, result)
 

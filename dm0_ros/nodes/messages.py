@@ -7,20 +7,12 @@ import math
 import numpy as np
 
 from dm0_ros.control import Chunk, Status
-from dm0_ros.errors import PlanError
 from dm0_ros.msg import ActionChunk, ExecutorStatus, SpatialScaffold
-from dm0_ros.nodes.stamps import to_duration, to_seconds, to_time
-from dm0_ros.policy.protocol import Latency, Plan
+from dm0_ros.nodes.stamps import to_duration, to_time
+from dm0_ros.policy.protocol import Plan
 from dm0_ros.policy.reasoning import Thought
-from dm0_ros.robots.poses import write_quaternions
-from dm0_ros.robots.spec import Space
+from dm0_ros.policy.wire import SPACES, as_published, read_plan
 from dm0_ros.scaffold.places import box_to_pixels, to_pixels
-
-_SPACES = {
-    Space.JOINT_POSITION: ActionChunk.JOINT_POSITION,
-    Space.EEF_POSE: ActionChunk.EEF_POSE,
-    Space.BASE_TWIST: ActionChunk.BASE_TWIST,
-}
 
 
 def chunk_from_plan(plan: Plan) -> ActionChunk:
@@ -28,13 +20,11 @@ def chunk_from_plan(plan: Plan) -> ActionChunk:
 
     Poses are sent with quaternions, whatever angles the policy gives.
     """
-    names, values = plan.names, plan.values
-    if plan.space is Space.EEF_POSE:
-        names, values = write_quaternions(names, values)
+    names, values = as_published(plan)
     message = ActionChunk(
         start=to_time(plan.start),
         step=to_duration(plan.step),
-        space=_SPACES[plan.space],
+        space=SPACES.index(plan.space),
         names=list(names),
         rows=len(values),
         progress=float(plan.progress),
@@ -46,31 +36,8 @@ def chunk_from_plan(plan: Plan) -> ActionChunk:
 
 
 def plan_from_chunk(message: ActionChunk) -> Plan:
-    """The plan in a message.
-
-    Raises `PlanError` where its counts contradict each other, or its space or step make no sense.
-    """
-    spaces = {value: space for space, value in _SPACES.items()}
-    shape = (message.rows, len(message.names))
-    if len(message.values) != shape[0] * shape[1] or not message.values:
-        raise PlanError(
-            f"plan {message.sequence}: {len(message.values)} values for {shape[0]} rows of "
-            f"{shape[1]} columns; its publisher is at fault"
-        )
-    if message.space not in spaces:
-        raise PlanError(f"plan {message.sequence}: there is no space {message.space}")
-    step = to_seconds(message.step)
-    if step <= 0:
-        raise PlanError(f"plan {message.sequence}: its step of {step} s must be positive")
-    return Plan(
-        start=to_seconds(message.start),
-        step=step,
-        space=spaces[message.space],
-        names=tuple(message.names),
-        values=np.array(message.values, np.float64).reshape(shape),
-        progress=message.progress,
-        latency=Latency(*map(float, message.latency_ms)),
-    )
+    """The plan in a message; for errors see `read_plan`."""
+    return read_plan(message)
 
 
 def message_from_thought(thought: Thought, frame: str) -> SpatialScaffold:

@@ -13,16 +13,7 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
-from dm0_ros.errors import ObservationError
-
-# Channels of the encodings that cameras send, and the OpenCV conversion to RGB.
-_ENCODINGS = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-}
+from dm0_ros.policy.decoding import check_image, decode_compressed, decode_image
 
 
 def find_camera_topic(slot: str, compressed: bool) -> tuple[type, str, Callable]:
@@ -39,36 +30,13 @@ def find_camera_topic(slot: str, compressed: bool) -> tuple[type, str, Callable]
 def picture_from_image(message: Image, topic: str) -> np.ndarray:
     """The picture (height, width, 3) uint8 RGB of an Image, its row step honoured.
 
-    Raises `ObservationError` that names the topic for an encoding other than rgb8, bgr8, rgba8,
-    bgra8 and mono8, for an empty picture, and for data that does not fill the picture.
+    Raises `ObservationError` that names the topic where it cannot be decoded, see `check_image`.
     """
-    if message.encoding not in _ENCODINGS:
-        known = ", ".join(_ENCODINGS)
-        raise ObservationError(
-            f"{topic}: encoding '{message.encoding}' is not supported; set the camera driver to "
-            f"one of {known}"
-        )
-    _check_size(message, topic)
     bridge = _find_bridge()
-    if bridge is not None:
-        return np.asarray(bridge.imgmsg_to_cv2(message, desired_encoding="rgb8"))
-    channels, conversion = _ENCODINGS[message.encoding]
-    rows = np.frombuffer(message.data, np.uint8, message.height * message.step)
-    rows = rows.reshape(message.height, message.step)[:, : message.width * channels]
-    picture = rows.reshape(message.height, message.width, channels)
-    return picture if conversion is None else cv2.cvtColor(picture, conversion)
-
-
-def _check_size(message: Image, topic: str) -> None:
-    size = f"{message.width}x{message.height} {message.encoding}"
-    if not message.width or not message.height:
-        raise ObservationError(f"{topic}: picture of {size} is empty; check the camera")
-    row = message.width * _ENCODINGS[message.encoding][0]
-    if message.step < row or len(message.data) < message.height * message.step:
-        raise ObservationError(
-            f"{topic}: picture of {size} with row step {message.step} cannot have "
-            f"{len(message.data)} bytes; check the camera driver"
-        )
+    if bridge is None:
+        return decode_image(message, topic)
+    check_image(message, topic)
+    return np.asarray(bridge.imgmsg_to_cv2(message, desired_encoding="rgb8"))
 
 
 @functools.cache
@@ -93,14 +61,7 @@ def picture_from_compressed(message: CompressedImage, topic: str) -> np.ndarray:
 
     Raises `ObservationError` that names the topic where the data cannot be decoded.
     """
-    data = np.frombuffer(message.data, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise ObservationError(
-            f"{topic}: {data.size} bytes of format '{message.format}' are no picture; "
-            "set the camera driver to JPEG or PNG"
-        )
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return decode_compressed(message, topic)
 
 
 def image_from_picture(picture: np.ndarray) -> Image:

@@ -24,6 +24,7 @@ from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.reasoning import Reasoning, declare_reasoning
 from dm0_ros.nodes.stamps import to_seconds
+from dm0_ros.nodes.tracing import Tracing, collect_facts
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Plan, Policy
@@ -31,6 +32,7 @@ from dm0_ros.policy.reasoning import ReasoningOptions
 from dm0_ros.policy.registry import find_checkpoint, load_policy
 from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.threads import choose_threads
+from dm0_ros.policy.trace import Facts
 from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.loading import as_simulated, load_robot
 
@@ -101,13 +103,15 @@ class PolicyNode(GoalNode):
             )
         self._gatherer = Gatherer(spec, self._robot)
         self._open_topics(spec.camera_slots)
+        self._tracing = Tracing(self, self._worker.submit(self._collect_facts, options).result())
+        self._undo.append(self._tracing.destroy)
         server = InstructionServer(self, self._make_task, self.run)
         self.serve(server, diagnostics)
 
     def _load(self, reasoning: ReasoningOptions) -> Policy:
         from dm0_ros.engine import EngineOptions
 
-        self.settle_in(self.value("threads") or choose_threads())
+        self.settle_in(self._choose_threads())
         policy = load_policy(
             self.value("checkpoint"),
             self._robot,
@@ -128,6 +132,13 @@ class PolicyNode(GoalNode):
             f"reasoning {reasoning.mode.value}"
         )
         return policy
+
+    def _choose_threads(self) -> int:
+        return self.value("threads") or choose_threads()
+
+    def _collect_facts(self, reasoning: ReasoningOptions) -> Facts:
+        name, mode = self._policy.spec.name, reasoning.mode.value
+        return collect_facts(self, self._robot, name, mode, self._choose_threads())
 
     def _choose_guidance(self):
         from dm0_ros.model.guidance import Guidance
@@ -194,6 +205,7 @@ class PolicyNode(GoalNode):
             look=self._look,
             now=self.now,
             find_fault=self._find_fault,
+            witness=self._tracing.tell,
         )
 
     def _look(self) -> Execution:

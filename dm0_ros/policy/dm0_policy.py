@@ -23,7 +23,7 @@ from dm0_ros.policy.actions import (
 )
 from dm0_ros.policy.answers import Answers
 from dm0_ros.policy.loading import Dm0Parts, load_parts
-from dm0_ros.policy.minds import Mind, Musing, Silent, Speaking
+from dm0_ros.policy.minds import Mind, Musing, Recalling, Silent, Speaking
 from dm0_ros.policy.observation import check_observation
 from dm0_ros.policy.progress import ProgressTracker
 from dm0_ros.policy.prompt import clean_instruction, encode_prompt
@@ -73,6 +73,8 @@ class Dm0Policy:
         self._answers = Answers(self._parts, options, self._seed)
         if options.mode is ReasoningMode.EVERY_PLAN:
             return Speaking(self._engine, self._answers, options.listen)
+        if options.memory is not None:
+            return Recalling(self._engine, self._answers, options.memory)
         return Musing(self._engine, self._answers, self._make_request, options)
 
     @classmethod
@@ -98,6 +100,10 @@ class Dm0Policy:
         self._progress.reset()
         self._mind.reset()
         self._engine.forget()
+
+    def skip(self) -> None:
+        """Draw the noise of a plan that is not made."""
+        self._draw_noise()
 
     def close(self) -> None:
         """End the thread that reasons, where there is one."""
@@ -213,13 +219,17 @@ class Dm0Policy:
         config = self._engine.config
         request = self._make_request(observation)
         # Drawn when all is known to be fine: a refused observation must not change later plans.
-        noise = torch.randn(config.chunk_size, config.action_dim, generator=self._generator)
         return replace(
             request,
-            noise=noise.numpy(),
+            noise=self._draw_noise(),
             progress=progress if config.progress else None,
             committed=None if prefix is None else self._commit(prefix, observation.state),
         )
+
+    def _draw_noise(self) -> np.ndarray:
+        config = self._engine.config
+        shape = config.chunk_size, config.action_dim
+        return torch.randn(*shape, generator=self._generator).numpy()
 
     def _commit(self, prefix: Prefix, state: np.ndarray) -> Committed:
         """The prefix in the network's space, as differences to the newest state."""

@@ -53,6 +53,12 @@ class Gatherer:
                 while stamp - past[0][0] > _MEMORY:
                     past.popleft()
 
+    def clear(self) -> None:
+        """Know nothing any more."""
+        with self._lock:
+            self._pictures.clear()
+            self._joints.clear()
+
     def observe(self, instruction: str, now: float) -> Observation:
         """The newest picture of every slot and the joint positions nearest in time to them.
 
@@ -62,13 +68,15 @@ class Gatherer:
             pictures = dict(self._pictures)
             joints = {name: tuple(past) for name, past in self._joints.items()}
         stamp = self._check_pictures(pictures, now)
-        state = self._state(joints, stamp, now)
+        used = {name: _nearest(past, stamp) for name, past in joints.items()}
+        state = self._state(joints, used, now)
         return Observation(
             pictures={slot: pictures[slot][1]() for slot in self._spec.camera_slots},
             state=state,
             instruction=instruction,
             stamp=stamp,
             stamps={slot: pictures[slot][0] for slot in self._spec.camera_slots},
+            joint_stamps={name: used[name][0] for name in self._proprioception.measured},
         )
 
     def check(self, now: float) -> None:
@@ -77,13 +85,14 @@ class Gatherer:
             pictures = dict(self._pictures)
             joints = {name: (past[-1],) for name, past in self._joints.items()}
         self._check_pictures(pictures, now)
-        self._state(joints, now, now)
+        self._state(joints, {name: past[-1] for name, past in joints.items()}, now)
 
     def state(self, now: float) -> np.ndarray:
         """The newest state (S,) alone; refused where joints are missing or stale."""
         with self._lock:
             joints = {name: tuple(past) for name, past in self._joints.items()}
-        return self._state(joints, now, now)
+        used = {name: _nearest(past, now) for name, past in joints.items()}
+        return self._state(joints, used, now)
 
     def ages(self, now: float) -> dict[str, float]:
         """Seconds since the stamp of the newest picture of every slot; infinite without one."""
@@ -119,9 +128,10 @@ class Gatherer:
                 "synchronise the clocks, or set use_sim_time alike on all nodes"
             )
 
-    def _state(self, joints: dict, moment: float, now: float) -> np.ndarray:
+    def _state(self, joints: dict, used: dict, now: float) -> np.ndarray:
+        """The columns of the measurements ``used``, where the newest of ``joints`` are fine."""
         names = self._proprioception.measured
-        positions = {name: _nearest(past, moment) for name, past in joints.items()}
+        positions = {name: position for name, (_, position) in used.items()}
         order_state(positions, names)  # names what is missing
         oldest = min(names, key=lambda name: joints[name][-1][0])
         age = now - joints[oldest][-1][0]
@@ -138,11 +148,11 @@ class Gatherer:
         return self._proprioception.state(positions)
 
 
-def _nearest(past: Sequence[tuple[float, float]], moment: float) -> float:
+def _nearest(past: Sequence[tuple[float, float]], moment: float) -> tuple[float, float]:
     best = past[-1]
     for entry in reversed(past):
         if abs(entry[0] - moment) > abs(best[0] - moment):
             break
         if abs(entry[0] - moment) < abs(best[0] - moment):
             best = entry
-    return best[1]
+    return best

@@ -14,7 +14,7 @@ import torch
 from dm0_ros.engine import Engine, Request, Result, Text
 from dm0_ros.policy.answers import Answers
 from dm0_ros.policy.protocol import Observation
-from dm0_ros.policy.reasoning import ReasoningOptions, Thought
+from dm0_ros.policy.reasoning import Memory, ReasoningOptions, Thought
 from dm0_ros.policy.thinking import Thinker
 
 Sizes = tuple[tuple[int, int], ...]
@@ -108,6 +108,25 @@ class Speaking(Silent):
         self._answers.reset()
 
 
+class Recalling(Silent):
+    """Acts on texts that are known, where live another thread wrote them."""
+
+    def __init__(self, engine: Engine, answers: Answers, memory: Memory) -> None:
+        super().__init__(engine)
+        self._answers, self._memory = answers, memory
+
+    def ask(self, instruction: str) -> str:
+        return self._answers.ask(instruction)
+
+    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+        seen = self._memory.token_ids
+        request = request if seen is None else show(request, self._answers.cue, seen)
+        return self._engine.infer([request])[0], None
+
+    def warm_up(self, sizes: Sizes, texts: Sequence[int]) -> None:
+        self._engine.warm_up(sizes, lengthen(texts, self._answers, self._engine))
+
+
 class Musing(Speaking):
     """Plans at once, with the newest text that another thread has written."""
 
@@ -131,8 +150,7 @@ class Musing(Speaking):
         with self._thinker.plan():
             thought = self._find_thought(observation)
             if thought is not None:
-                seen = request.token_ids, self._answers.cue, thought.token_ids
-                request = replace(request, token_ids=np.concatenate(seen).astype(np.int64))
+                request = show(request, self._answers.cue, thought.token_ids)
             return self._engine.infer([request])[0], thought
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
@@ -176,6 +194,12 @@ class Musing(Speaking):
         request = replace(self._make_request(observation), cue_ids=self._answers.cue)
         (text,) = self._second.write([request], self._answers.reasoning(proceed))
         return self._answers.read(text, observation, self._second.timing.total)
+
+
+def show(request: Request, cue: np.ndarray, text: Sequence[int]) -> Request:
+    """The request with a text behind its prompt, for actions to see."""
+    seen = np.concatenate([request.token_ids, cue, text]).astype(np.int64)
+    return replace(request, token_ids=seen)
 
 
 def use_one_thread() -> None:

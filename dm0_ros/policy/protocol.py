@@ -49,6 +49,8 @@ class Observation:
     stamp: float  # s: stamp of the newest picture
     # s, by slot: of the picture itself, where that is known
     stamps: Mapping[str, float] = field(default_factory=dict)
+    # s, by joint: of the measurement that the state was made of, where that is known
+    joint_stamps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ class Policy(Protocol):
 
         Raises `ObservationError` or `InstructionError` where the observation is unusable.
         """
+
+    def skip(self) -> None:
+        """Go on as if a plan had been made, so that the next one is as it would be after it."""
 
     def close(self) -> None:
         """End what works beside the plans. No plan is made afterwards."""

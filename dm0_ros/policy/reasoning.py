@@ -55,6 +55,13 @@ class Thought:
         return self.scaffold is not None
 
 
+@dataclass
+class Memory:
+    """A text that actions are to see; whoever replays a recording puts it here."""
+
+    token_ids: tuple[int, ...] | None = None  # None: actions see none
+
+
 def ignore(_thought: Thought) -> None:
     """The listener of those who ask plans for their thoughts."""
 
@@ -71,6 +78,7 @@ class ReasoningOptions:
     seconds: float = math.inf
     temperature: float = 0.0  # that tokens are drawn at; 0: the likeliest
     listen: Callable[[Thought], None] = ignore  # told every thought, in the thread that had it
+    memory: Memory | None = None  # instead of a thread that writes texts, asynchronous
 
     def __post_init__(self) -> None:
         for name in ("period", "max_age", "seconds"):

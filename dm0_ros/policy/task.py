@@ -14,6 +14,7 @@ from dm0_ros.policy.errand import Errand
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency, Observation, Plan, Policy
 from dm0_ros.policy.stillness import Stillness
+from dm0_ros.policy.trace import Sight, ignore
 from dm0_ros.policy.verdict import Outcome, Verdict
 
 
@@ -33,9 +34,10 @@ class TaskSettings:
 class Task(Errand):
     """What an arm does about an instruction.
 
-    ``publish`` gets every plan and gives its sequence; ``look`` says what the executor did with
-    them; ``now`` is the clock of stamps; ``find_fault`` returns why the robot cannot move, or an
-    empty text; ``joints`` are the arm's, by which rest is judged.
+    ``publish`` gets every plan and gives its sequence; ``witness`` is then told what it was made
+    of; ``look`` says what the executor did with plans; ``now`` is the clock of stamps;
+    ``find_fault`` returns why the robot cannot move, or an empty text; ``joints`` are the arm's,
+    by which rest is judged.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Task(Errand):
         now: Callable[[], float],
         find_fault: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
+        witness: Callable[[Sight], None] = ignore,
     ) -> None:
         super().__init__(instruction, settings, monotonic)
+        self._witness = witness
         self._policy, self._gatherer, self._settings = policy, gatherer, settings
         self._publish, self._look = publish, look
         self._now, self._ask_robot = now, find_fault
@@ -87,7 +91,9 @@ class Task(Errand):
         self._note_sight()
         self._seen = observation.stamp
         execution = self._look()
-        self._commitments.note(plan, self._publish(plan), self._now(), execution)
+        sequence = self._publish(plan)
+        self._commitments.note(plan, sequence, self._now(), execution)
+        self._witness(Sight(sequence, self.plans, observation, prefix, plan))
         self.plans += 1
         self.progress = plan.progress
         seen = None if plan.thought is None else plan.thought.scaffold

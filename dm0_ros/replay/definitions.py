@@ -34,13 +34,29 @@ def add_type(store: Typestore, name: str) -> None:
     """
     if name in store.fielddefs:
         return
-    definitions = get_types_from_msg(_find_definition(name).read_text("utf-8"), name)
+    definitions = get_types_from_msg(_read_definition(name), name)
     for _, fields in definitions.values():
         for _, description in fields:
             part = _named_part(description)
             if part and part not in definitions:
                 add_type(store, part)
     store.register(definitions)
+
+
+def _read_definition(name: str) -> str:
+    """The text of a message type; of actions there is what they publish, their feedback.
+
+    It is called a message here, since readers know of no others.
+    """
+    package, kind, stem = name.split("/")
+    action, _, part = stem.rpartition("_")
+    if kind == "action" and part == "FeedbackMessage":
+        return f"unique_identifier_msgs/UUID goal_id\n{package}/{action}_Feedback feedback\n"
+    path = _seek_definition(name)
+    if path is None and part == "Feedback":
+        text = _find_definition(f"{package}/action/{action}").read_text("utf-8")
+        return text.split("---\n")[2]
+    return (path or _find_definition(name)).read_text("utf-8")
 
 
 def _named_part(description) -> str | None:
@@ -51,18 +67,26 @@ def _named_part(description) -> str | None:
     return detail if kind == Nodetype.NAME else None
 
 
+def _seek_definition(name: str) -> Path | None:
+    package, kind, stem = name.split("/")
+    candidates = [folder / f"{stem}.{kind}" for folder in _message_folders(package, kind)]
+    return next((path for path in candidates if path.exists()), None)
+
+
 def _find_definition(name: str) -> Path:
-    package, _, stem = name.split("/")
-    candidates = [folder / f"{stem}.msg" for folder in _message_folders(package)]
-    for candidate in candidates:
-        if candidate.exists():
-            return candidate
-    looked = ", ".join(str(candidate.parent) for candidate in candidates)
-    raise Dm0Error(f"no definition of the message type {name}; looked in {looked}")
+    package, kind, _stem = name.split("/")
+    path = _seek_definition(name)
+    if path is None:
+        looked = ", ".join(map(str, _message_folders(package, kind)))
+        raise Dm0Error(f"no definition of the message type {name}; looked in {looked}")
+    return path
 
 
-def _message_folders(package: str) -> list[Path]:
+def _message_folders(package: str, kind: str = "msg") -> list[Path]:
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
-    folders = [Path(prefix, "share", package, "msg") for prefix in prefixes if prefix]
+    folders = [Path(prefix, "share", package, kind) for prefix in prefixes if prefix]
+    if package != _PACKAGE:
+        return folders
     # The installed ones first: messages on the wire are what was built, not what is being edited.
-    return [*folders, _SOURCE_TREE / "msg"] if package == _PACKAGE else folders
+    own = _SOURCE_TREE / "msg"
+    return [*folders, own if kind == "msg" else own / kind]

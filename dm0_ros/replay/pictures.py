@@ -5,19 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from dm0_ros.errors import Dm0Error
+from dm0_ros.policy.decoding import decode_compressed, decode_image
 from dm0_ros.replay.bag import Message, list_topics, read_messages
 
-_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-_TO_RGB = {
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
-}
 _TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -68,18 +60,5 @@ def decode(message: Message) -> np.ndarray:
     Raises `Dm0Error` that names the topic for what cannot be decoded.
     """
     image = message.content
-    if hasattr(image, "format"):
-        picture = cv2.imdecode(np.asarray(image.data), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise Dm0Error(f"{message.topic}: a picture of format '{image.format}' is broken")
-        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    if image.encoding not in _CHANNELS:
-        known = ", ".join(_CHANNELS)
-        raise Dm0Error(
-            f"{message.topic}: encoding '{image.encoding}' is not supported; known are {known}"
-        )
-    channels = _CHANNELS[image.encoding]
-    rows = np.asarray(image.data).reshape(image.height, image.step)
-    picture = rows[:, : image.width * channels].reshape(image.height, image.width, channels)
-    conversion = _TO_RGB.get(image.encoding)
-    return picture if conversion is None else cv2.cvtColor(picture, conversion)
+    decode_picture = decode_compressed if hasattr(image, "format") else decode_image
+    return decode_picture(image, message.topic)

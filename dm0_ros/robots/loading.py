@@ -29,6 +29,22 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
     return spec
 
 
+def read_sources(name_or_path: str | Path) -> str:
+    """The text of a robot's YAML, and behind it of those that it extends, each under its name."""
+    text, path = "", find_config(name_or_path)
+    while path is not None:
+        section = read_yaml(path)
+        text += f"# {path.name}\n{path.read_text()}\n"
+        path = _find_extended(path, section.get("extends"))
+    return text
+
+
+def _find_extended(path: Path, name: str | None) -> Path | None:
+    if name is None:
+        return None
+    return path.parent / name if name.endswith((".yaml", ".yml")) else find_config(name)
+
+
 def _read(path: Path, below: tuple[Path, ...]) -> Section:
     """The file's section, put on that of the robot which it extends."""
     section = read_yaml(path)
@@ -38,7 +54,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> Section:
     name = section.pop("extends")
     if not isinstance(name, str):
         raise RobotError(f"{path}:{line}: extends: name one robot, found {name!r}")
-    other = path.parent / name if name.endswith((".yaml", ".yml")) else find_config(name)
+    other = _find_extended(path, name)
     if other.resolve() in (path.resolve(), *below):
         raise RobotError(f"{path}:{line}: extends: {name} extends this file; end the circle")
     for key, value in _read(other, (path.resolve(), *below)).items():

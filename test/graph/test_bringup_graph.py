@@ -15,6 +15,9 @@ from sensor_msgs.msg import Image, JointState
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
+from dm0_ros.policy.trace import Facts
+from dm0_ros.replay.bag import look_into
+from dm0_ros.replay.marks import read_marks
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = {"simulator", "policy", "executor", "overlay"}
@@ -67,6 +70,29 @@ def test_dm0_up_starts_and_ends_the_graph(graph, tiny_checkpoint, number):
     assert "Traceback" not in up.output
     assert "simulator | " in up.output and "   policy | " in up.output
     graph.wait(lambda: not names(graph) & NODES, "the nodes to be gone")
+
+
+def test_dm0_up_records_the_graph_with_its_episodes(graph, tiny_checkpoint, tmp_path):
+    bag = tmp_path / "bag"
+    up = run_up(graph, tiny_checkpoint, "--namespace", "left", "--record", "--bag", str(bag))
+    check_life(graph, "/left/")
+    assert up.end(signal.SIGINT, timeout=40.0) == 0, up.output
+    marks = read_marks(bag, "/left/")
+    assert [m.instruction for m in marks] == ["touch the red block", "touch the blue block"]
+    assert [m.outcome for m in marks] == ["cancelled"] * 2
+    contents = look_into(bag)
+    # of a status that is kept only until the next one, some may be lost, and that is said
+    assert [s for s in contents.missing if "executor_status" not in s] == []
+    action = "/left/execute_instruction/_action"
+    for topic in (
+        *("/left/joint_states", "/left/action_chunk", "/left/executor_status", "/diagnostics"),
+        *("/left/camera/right_hand/image_raw", "/left/camera/right_hand/camera_info"),
+        *("/left/forward_position_controller/commands", f"{action}/status"),
+    ):
+        assert contents.counts.get(topic, 0) > 0, sorted(contents.counts)
+    assert f"{action}/feedback" in contents.topics  # these goals end before they tell anything
+    assert Facts.parse(contents.custom["dm0_ros/left/policy_facts"]).robot == "franka"
+    assert "name: franka" in contents.custom["dm0_ros.robot_yaml"]
 
 
 def test_arms_on_a_base_come_up_as_arms_do(graph, tiny_mobile_checkpoint):

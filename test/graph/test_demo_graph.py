@@ -12,6 +12,7 @@ from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.registry import find_checkpoint
 from dm0_ros.replay.bag import list_topics
 from dm0_ros.replay.episodes import load_episodes
+from dm0_ros.replay.marks import read_marks
 
 DEMO = (sys.executable, "-m", "dm0_ros.cli", "demo")
 
@@ -60,6 +61,10 @@ def test_demo_leaves_figures_bag_film_and_report(graph, tiny_checkpoint, tmp_pat
     assert set(episode) == {"instruction", "outcome", "first_touched", "seconds"}
     (kept,) = load_episodes(out / "episodes.json")
     assert kept.instruction == episode["instruction"]
+    (mark,) = read_marks(out / "bag")
+    assert (mark.source, mark.instruction) == ("execute_instruction", kept.instruction)
+    assert kept.started <= mark.begin < mark.end <= kept.ended + 1.0
+    assert mark.outcome in ("succeeded", "time_limit", "cancelled")
     topics = list_topics(out / "bag")
     for topic in ("/joint_states", "/action_chunk", "/executor_status", "/simulator/outcome"):
         assert topic in topics

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dm0 replay`: a recorded bag through a policy, without a graph."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def replay(
+    bag: Annotated[Path, typer.Argument(help="folder, or .mcap file, that was recorded")],
+    checkpoint: Annotated[str, typer.Option(help="name, or a folder [the recorded one]")] = "",
+    robot: Annotated[str, typer.Option(help="name, or a YAML file [the recorded one]")] = "",
+    latency: Annotated[
+        str, typer.Option(help="of plans, to rehearse the executor: measured, 0, 300ms ... or off")
+    ] = "measured",
+    every: Annotated[
+        float | None, typer.Option(min=0.001, help="plan so often (s) [when plans were recorded]")
+    ] = None,
+    instruction: Annotated[
+        str, typer.Option(help="with --every, for the whole bag [the recorded ones]")
+    ] = "",
+    begin: Annotated[
+        float | None, typer.Option("--from", min=0.0, help="s after the bag's beginning")
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option("--to", min=0.0, help="s after the bag's beginning")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="of the noise [the recorded]")] = None,
+    device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="of the network; 0: as recorded")] = 0,
+    namespace: Annotated[str, typer.Option(help="of the recorded graph")] = "",
+    json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
+) -> None:
+    """Show a policy what it saw, see what it plans, and what the executor would have commanded.
+
+    Compares plans and commands with the recorded ones. The same bag, seed and machine give the
+    same numbers. Ends with 0 however far plans are apart, and with 1 where none could be made.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from dm0_ros.errors import Dm0Error
+    from dm0_ros.replay.lateness import Lateness
+    from dm0_ros.replay.run import Wishes, prepare
+    from dm0_ros.replay.run import replay as run
+
+    if instruction and every is None:
+        raise Dm0Error("an instruction of your own needs times of your own: add --every SECONDS")
+    wishes = Wishes(
+        robot=robot,
+        checkpoint=checkpoint,
+        namespace=namespace,
+        device=device,
+        seed=seed,
+        lateness=None if latency == "off" else Lateness.parse(latency),
+        begin=begin,
+        end=end,
+        period=every,
+        instruction=instruction,
+    )
+    subject = prepare(bag, wishes)
+    _limit_threads(threads or (subject.facts.threads if subject.facts else 1))
+    with _Display() as display:
+        figures = run(subject, wishes, display.show)
+    subject.policy.close()
+    _tell(figures)
+    if json_path:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(figures, indent=2) + "\n")
+    if not figures["plans"]:
+        raise Dm0Error(f"{bag}: no plan could be made; see above for why")
+
+
+def _limit_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+class _Display:
+    """How far the replay is."""
+
+    def __init__(self) -> None:
+        from rich.progress import Progress, TextColumn
+
+        columns = TextColumn("{task.description}"), TextColumn("{task.fields[seconds]:.0f} s")
+        self._progress = Progress(*columns, transient=True)
+        self._task = self._progress.add_task("replaying", seconds=0.0)
+
+    def __enter__(self) -> "_Display":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+    def show(self, _step, watchman) -> None:
+        """A step was made."""
+        self._progress.update(self._task, seconds=watchman.end - watchman.begin)
+
+
+def _tell(figures: dict) -> None:
+    say = typer.echo
+    for sentence in figures["differences"]:
+        say(f"note: {sentence}")
+    for sentence, count in figures["not_replayed"].items():
+        say(f"not replayed ({count}): {sentence}")
+    if (odd := figures["oddities"])["count"]:
+        say(f"{odd['count']} oddities in the recording; the first:")
+        for one in odd["first"][:5]:
+            say(f"  {one['seconds']:9.3f} s  {one['topic']}: {one['what']}")
+    pace = f"{figures['real_time_factor']:.1f} x real time, {figures['peak_memory_mb']:.0f} MB"
+    say(f"{figures['plans']} plans of {figures['seconds']:.0f} s, {pace}")
+    if figures["compared"]:
+        worst = figures["worst"]
+        say(
+            f"{figures['compared']} compared with what was recorded: largest difference "
+            f"{figures['max_abs_difference']:.3g}, plan {worst['sequence']} at "
+            f"{worst['seconds']:.2f} s ({worst['instruction']})"
+        )
+    if (identical := figures["identical_observations"]) is not None:
+        say(f"{identical} observations are bit by bit what the live policy saw")
+    if executor := figures["executor"]:
+        _tell_executor(executor)
+
+
+def _tell_executor(executor: dict) -> None:
+    typer.echo(f"executor: {executor['plans_followed']} plans followed, {executor['ticks']} ticks")
+    for sentence, count in executor["refused"].items():
+        typer.echo(f"  refused ({count}): {sentence}")
+    for topic, distance in executor["commands"].items():
+        typer.echo(
+            f"  {topic}: {distance['count']} commands, off by {max(distance['max'].values()):.3g} "
+            f"at most, {max(distance['rms'].values()):.3g} RMS"
+        )
