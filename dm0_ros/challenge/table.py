@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thirty tasks of Table30, and the platform that they are run on: config/challenge/table30.yaml."""
+"""The thirty tasks of Table30 and their platform, as config/challenge/table30.yaml has them."""
 
 import difflib
 from dataclasses import dataclass
