@@ -157,6 +157,7 @@ try:
     write_seconds(writer, 3.0)
 except Dm0Error as error:
     writer.describe({{"late": "fact"}})
+    writer.note_missing("no message of joint_states came")
     writer.close()
     sys.exit(str(error))
 print("written", flush=True)
@@ -191,6 +192,7 @@ def test_full_disk_is_a_named_error_and_a_readable_bag(tmp_path, limit):
     contents = look_into(tmp_path / "bag")
     assert contents.counts["/commands"] == len(found)
     assert any("File too large" in sentence for sentence in contents.missing)
+    assert "no message of joint_states came" in contents.missing
     assert contents.custom["late"] == "fact"
     repair(tmp_path / "bag")
     with Reader(tmp_path / "bag") as reader:
@@ -225,6 +227,7 @@ def test_recording_ends_before_the_disk_is_full(tmp_path):
     with pytest.raises(Dm0Error, match="are left"):
         write(writer, "/commands", BEGIN + 1, make_positions([1.0]))
     writer.close()
+    assert "MB are left" in look_into(tmp_path / "bag").missing[0]
     assert read_commands(tmp_path / "bag") == [0.0]
     with (tmp_path / "bag" / "bag.mcap").open("rb") as file:
         assert len(list(NonSeekingReader(file).iter_messages())) == 1

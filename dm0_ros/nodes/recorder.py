@@ -31,7 +31,6 @@ from dm0_ros.policy.registry import find_checkpoint
 from dm0_ros.policy.trace import FACTS_TOPIC, digest_checkpoint, find_commit, find_version
 from dm0_ros.replay.bag import BagWriter
 from dm0_ros.replay.marks import join_marks
-from dm0_ros.replay.metadata import MISSING
 from dm0_ros.replay.writing import Limits
 from dm0_ros.robots.loading import load_robot, read_sources
 
@@ -70,10 +69,10 @@ class RecorderNode(Node):
         self.get_logger().info(f"recording to {path}")
 
     def _declare_choice(self) -> None:
-        self._topics = declare(
+        topics = declare(
             self, "topics", "", "Names, relative or not, with commas between; empty: all"
         )
-        self._chosen = {self.resolve_topic_name(t.strip()) for t in self._topics.split(",") if t}
+        self._chosen = {self.resolve_topic_name(t.strip()) for t in topics.split(",") if t}
         self._actions = declare(self, "actions", False, "Also status and feedback of actions")
         self._teleoperation = declare(
             self, "teleoperation", False, "Offer ~/episode to mark episodes", read_only=True
@@ -138,15 +137,15 @@ class RecorderNode(Node):
                 self._drain(subscription, bag)
         except Dm0Error as error:
             self.get_logger().error(str(error))
-        counts = bag.count()
-        missing = self._list_missing(counts)
+        missing = self._list_missing(bag.count())
         episodes = [asdict(mark) for mark in join_marks(self._marks)]
         if episodes:
             self._facts["dm0_ros.episodes"] = json.dumps(episodes)
         try:
-            bag.describe({**self._facts, **({MISSING: "\n".join(missing)} if missing else {})})
+            bag.describe(self._facts)
         except Dm0Error as error:
             self.get_logger().error(str(error))
+        bag.note_missing(*missing)
         bag.close()
         counts = bag.count()
         self.get_logger().info(

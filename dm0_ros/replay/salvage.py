@@ -247,7 +247,7 @@ def repair(path: Path) -> tuple[str, ...]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file such that it is always either the old or the new one."""
-    draft = path.with_suffix(".yaml.part")
+    draft = path.with_suffix(".part.yaml")
     try:
         draft.write_text(text)
         draft.replace(path)

@@ -136,7 +136,14 @@ class BagWriter:
                 f"only {free / 1e6:.0f} MB are left on the disk of {self.path}: recording ends "
                 "here, and the bag is closed; make room, or record to another disk"
             )
+            self.note_missing(self._full)
             raise Dm0Error(self._full)
+
+    def note_missing(self, *sentences: str) -> None:
+        """What the bag lacks, for its metadata when it is closed."""
+        said = self._custom.get(metadata.MISSING, "").splitlines()
+        if sentences:
+            self._custom[metadata.MISSING] = "\n".join([*said, *sentences])
 
     def count(self) -> dict[str, int]:
         """Messages written so far, by topic."""
@@ -171,8 +178,7 @@ class BagWriter:
             f"cannot go on recording to {self.path}: {error.strerror}; what came before is kept: "
             f"make room, then close it with 'dm0 record --repair {self.path}'"
         )
-        said = self._custom.get(metadata.MISSING)
-        self._custom[metadata.MISSING] = f"{said}\n{self._full}" if said else self._full
+        self.note_missing(self._full)
 
     def _is_over(self, nanoseconds: int) -> bool:
         """Whether a message belongs into the next file."""

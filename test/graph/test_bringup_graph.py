@@ -11,6 +11,7 @@ import pytest
 from lifecycle_msgs.srv import GetState
 from rclpy.action import ActionClient
 from sensor_msgs.msg import Image, JointState
+from test_recorder_graph import recorded_by
 
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk, ExecutorStatus
@@ -75,6 +76,7 @@ def test_dm0_up_starts_and_ends_the_graph(graph, tiny_checkpoint, number):
 def test_dm0_up_records_the_graph_with_its_episodes(graph, tiny_checkpoint, tmp_path):
     bag = tmp_path / "bag"
     up = run_up(graph, tiny_checkpoint, "--namespace", "left", "--record", "--bag", str(bag))
+    graph.wait(lambda: recorded_by(graph, "/left/episode"), "the recorder to listen")
     check_life(graph, "/left/")
     assert up.end(signal.SIGINT, timeout=40.0) == 0, up.output
     marks = read_marks(bag, "/left/")
