@@ -100,7 +100,7 @@ def test_a_trap_is_named_and_not_sprung(tmp_path, protocol):
         (1j, "complex"),
         (print, "print"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_classes_and_functions_are_refused_by_name(protocol, value, name):
