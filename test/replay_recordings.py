@@ -23,6 +23,7 @@ from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.trace import Facts, Sight, Trace, digest_checkpoint, digest_robot
 from dm0_ros.replay.bag import BagWriter
 from dm0_ros.robots.loading import load_robot
+from dm0_ros.stamps import to_seconds
 
 ROBOT = load_robot("franka")
 TICK = 0.01  # s, of executor and joint states
@@ -86,7 +87,7 @@ class Recorder:
         names = ROBOT.column_names[::-1]
         values = dict(zip(ROBOT.column_names, self.position, strict=True))
         joints = make_joint_state(stamp, names, [values[n] * gaps.get(n, 1.0) for n in names])
-        stamp = joints.header.stamp.sec + joints.header.stamp.nanosec / 1e9
+        stamp = to_seconds(joints.header.stamp)
         # the policy misses every seventh, which the recorder has
         if count % 7:
             self.gatherer.add_joints(stamp, names, joints.position)
@@ -103,7 +104,7 @@ class Recorder:
         slot = slots[count // round(CAMERA_PERIOD / TICK) % len(slots)]
         picture = self.random.integers(0, 255, (24, 32, 3), np.uint8)
         image = make_image(self.stamp(), picture)
-        stamp = image.header.stamp.sec + image.header.stamp.nanosec / 1e9
+        stamp = to_seconds(image.header.stamp)
         self.gatherer.add_picture(slot, stamp, lambda: picture)
         self.save(f"camera/{slot}/image_raw", image, 0.012)
 

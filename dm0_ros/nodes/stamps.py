@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS times and durations to float seconds and back.
-
-Seconds since 1970 in a float64 resolve 0.24 microseconds, far below any period used here.
-"""
+"""ROS times and durations to float seconds and back."""
 
 from builtin_interfaces.msg import Duration, Time
 from rclpy.clock import Clock
 
+from dm0_ros.stamps import to_seconds
+
+__all__ = ["read_clock", "to_duration", "to_seconds", "to_time"]
+
 _NANOSECONDS = 1_000_000_000
-
-
-def to_seconds(stamp: Time | Duration) -> float:
-    """Seconds of a message's time or duration."""
-    return stamp.sec + stamp.nanosec / _NANOSECONDS
 
 
 def to_time(seconds: float) -> Time:

@@ -9,6 +9,7 @@ from dm0_ros.errors import PlanError
 from dm0_ros.policy.protocol import Latency, Plan
 from dm0_ros.robots.poses import write_quaternions
 from dm0_ros.robots.spec import Space
+from dm0_ros.stamps import to_seconds
 
 SPACES = (Space.JOINT_POSITION, Space.EEF_POSE, Space.BASE_TWIST)
 """By the constants of dm0_ros/msg/ActionChunk."""
@@ -27,11 +28,11 @@ def read_plan(message: Any) -> Plan:
         )
     if message.space >= len(SPACES):
         raise PlanError(f"plan {message.sequence}: there is no space {message.space}")
-    step = message.step.sec + message.step.nanosec / 1e9
+    step = to_seconds(message.step)
     if step <= 0:
         raise PlanError(f"plan {message.sequence}: its step of {step} s must be positive")
     return Plan(
-        start=message.start.sec + message.start.nanosec / 1e9,
+        start=to_seconds(message.start),
         step=step,
         space=SPACES[message.space],
         names=tuple(message.names),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dm0_ros.robots.spec import RobotSpec, Sink, SinkKind
+from dm0_ros.stamps import to_seconds
 
 PATIENCE = 0.5
 """s for which a recorder may be held up."""
@@ -44,7 +45,7 @@ def read_command(sink: Sink, content) -> tuple[float, tuple[str, ...], np.ndarra
         return 0.0, sink.names, np.asarray(content.data, float)
     if sink.kind is SinkKind.JOINT_TRAJECTORY and len(content.points):
         first = content.points[0]
-        delay = first.time_from_start.sec + first.time_from_start.nanosec / 1e9
+        delay = to_seconds(first.time_from_start)
         return delay, tuple(content.joint_names), np.asarray(first.positions, float)
     return None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dm0_ros.policy.decoding import decode_compressed, decode_image
 from dm0_ros.replay.bag import Message, list_topics, read_messages
+from dm0_ros.stamps import to_seconds
 
 _TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
@@ -37,8 +38,7 @@ def read_frames(bag: Path, topic: str) -> Iterator[Frame]:
     Raises `Dm0Error` that names the topic for an encoding that is not supported.
     """
     for message in read_messages(bag, [topic]):
-        stamp = message.content.header.stamp
-        seconds = stamp.sec + stamp.nanosec / 1e9
+        seconds = to_seconds(message.content.header.stamp)
         yield Frame(seconds or message.time, decode(message))
 
 

@@ -14,6 +14,7 @@ from dm0_ros.policy.protocol import Plan
 from dm0_ros.policy.trace import TRACE_TOPIC, Trace
 from dm0_ros.policy.wire import read_plan
 from dm0_ros.replay.bag import RawMessage
+from dm0_ros.stamps import to_seconds
 
 _PATIENCE = 2.0  # s of reception that a trace may be behind its plan
 
@@ -73,11 +74,10 @@ def pair_traces(messages: Iterable[RawMessage], traced: bool) -> Iterator[Record
 
 
 def _record(message: Any, received: float, trace: Trace | None) -> RecordedPlan:
-    stamp = message.header.stamp
     try:
         return RecordedPlan(
             received,
-            stamp.sec + stamp.nanosec / 1e9,
+            to_seconds(message.header.stamp),
             int(message.sequence),
             int(message.epoch),
             message.instruction,

@@ -9,6 +9,7 @@ import numpy as np
 
 from dm0_ros.replay.bag import list_topics, read_messages
 from dm0_ros.robots.spec import RobotSpec, Sink, SinkKind
+from dm0_ros.stamps import to_seconds
 
 # The sinks whose messages hold joint positions.
 _POSITIONS = (SinkKind.FORWARD_POSITION, SinkKind.JOINT_TRAJECTORY)
@@ -81,7 +82,7 @@ def _read_joints(messages: list, spec: RobotSpec) -> Series:
     names = spec.column_names
     openings = {gripper.name: gripper.opening_per_joint for gripper in spec.grippers}
     scales = np.array([openings.get(name, 1.0) for name in names])
-    times = [m.content.header.stamp.sec + m.content.header.stamp.nanosec / 1e9 for m in messages]
+    times = [to_seconds(m.content.header.stamp) for m in messages]
     rows = [_pick(m.content.name, m.content.position, names) * scales for m in messages]
     return _make_series(times, names, rows)
 

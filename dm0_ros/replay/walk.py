@@ -26,6 +26,7 @@ from dm0_ros.replay.plans import RecordedPlan, pair_traces
 from dm0_ros.replay.schedule import Ahead, begins_after
 from dm0_ros.replay.sensors import Seeker, Sought
 from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.stamps import to_seconds
 
 _AHEAD = 60.0  # s of reception that plans are read ahead of the sensors: no plan takes longer
 
@@ -142,8 +143,7 @@ class Walk:
     def _note_time(self, message: RawMessage) -> None:
         """Simulated time where the bag has it, else that of reception."""
         if message.topic == CLOCK:
-            clock = message.read().clock
-            self._now = clock.sec + clock.nanosec / 1e9
+            self._now = to_seconds(message.read().clock)
         elif CLOCK not in self._layout.contents.topics:
             self._now = message.time
         stamped = message.topic in self._cameras or message.topic == self._joints

@@ -7,6 +7,7 @@ from dm0_ros.errors import Dm0Error
 from dm0_ros.replay.bag import Message, list_topics, read_messages
 from dm0_ros.replay.pictures import decode
 from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.stamps import to_seconds
 from dm0_ros.viewing.sources import list_sources
 from dm0_ros.viewing.story import Story
 
@@ -35,8 +36,7 @@ def tell_bag(path: Path, spec: RobotSpec, story: Story, namespace: str = "") -> 
     count, now = 0, None
     for message in read_messages(path, [*sources, _CLOCK]):
         if message.topic == _CLOCK:
-            clock = message.content.clock
-            now = clock.sec + clock.nanosec / 1e9
+            now = to_seconds(message.content.clock)
             continue
         sources[message.topic].take(message.content, message.time if now is None else now)
         count += 1
