@@ -29,7 +29,7 @@ ALLOWED = {
     "replay": {"control", "engine", "model", "policy", "robots", "scaffold"},
     "challenge": {"policy", "robots"},
     "training": {"engine", "model", "navigation", "policy", "robots", "scaffold", "sim"},
-    "viewing": {"control", "replay", "robots", "scaffold"},
+    "viewing": {"control", "policy", "replay", "robots", "scaffold"},
     # at the top of the package: what the graph consists of, and the terminal
     "bringup": {"robots"},
 }

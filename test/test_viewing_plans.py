@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from dm0_ros.errors import PlanError
+from dm0_ros.policy.wire import read_plan
 from dm0_ros.robots.spec import Space
-from dm0_ros.viewing.plans import end_of, read_plan, wanted_at
+from dm0_ros.viewing.plans import end_of, wanted_at
 
 
 def stamp(seconds):
@@ -18,6 +19,7 @@ def tell(**changes):
     fields = {
         **{"start": stamp(10.0), "step": stamp(0.5), "space": 0, "names": ["a", "b"]},
         **{"rows": 3, "values": [0.0, 5.0, 1.0, 5.0, 3.0, 4.0], "sequence": 7, "epoch": 2},
+        **{"progress": float("nan"), "latency_ms": [0.0] * 4},
         **changes,
     }
     return SimpleNamespace(**fields)

@@ -6,6 +6,7 @@ Rows are never indexed by whoever follows them: late or early, one samples at th
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +26,15 @@ class Chunk:
     sequence: int
     epoch: int
     limited: tuple[str, ...] = ()  # "<joint>: <limit>": for what it is slower than it was planned
+
+
+class Rows(Protocol):
+    """What a chunk says is wanted, whoever else knows of it."""
+
+    space: Space
+    step: float  # s
+    names: tuple[str, ...]  # one per column
+    values: np.ndarray  # (H, D)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from math import floor
 import numpy as np
 import pinocchio
 
-from dm0_ros.control.plan import Chunk, Plan, interpolate
+from dm0_ros.control.plan import Plan, Rows, interpolate
 from dm0_ros.errors import PlanError
 from dm0_ros.robots.poses import (
     EULER,
@@ -80,7 +80,7 @@ class PosePath:
         return _homogeneous(place), np.concatenate([velocity[:3], scale * turn @ velocity[3:]])
 
 
-def read_plan(chunk: Chunk, arms: Sequence[str], grippers: Sequence[str]) -> PosePlan:
+def read_plan(chunk: Rows, arms: Sequence[str], grippers: Sequence[str]) -> PosePlan:
     """The rows of a chunk in space EEF_POSE for ``arms``, whose columns may come in any order.
 
     Columns of each arm are x y z with qx qy qz qw, or with roll pitch yaw (extrinsic xyz, rad),
@@ -144,7 +144,7 @@ def _homogeneous(place: np.ndarray) -> np.ndarray:
     return pose
 
 
-def _check(chunk: Chunk) -> None:
+def _check(chunk: Rows) -> None:
     if chunk.space is not Space.EEF_POSE:
         raise PlanError(f"plan is in {chunk.space.value} space; poses (eef_pose) are needed here")
     if not (np.isfinite(chunk.step) and chunk.step > 0):

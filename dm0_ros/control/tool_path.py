@@ -4,7 +4,7 @@
 import numpy as np
 import pinocchio
 
-from dm0_ros.control.plan import Chunk
+from dm0_ros.control.plan import Rows
 from dm0_ros.control.pose import PoseRows, read_plan
 from dm0_ros.errors import PlanError
 from dm0_ros.robots import RobotSpec
@@ -24,18 +24,18 @@ class ToolPaths:
         self._grippers = robot.gripper_names
         self._tools = [_Tool(urdf, self.frame, end, robot.home) for end in robot.end_effectors]
 
-    def find(self, chunk: Chunk) -> np.ndarray:
+    def find(self, plan: Rows) -> np.ndarray:
         """The tools' places (A, H, 3), m, for A end effectors.
 
         Raises `PlanError` where columns are missing or make no sense.
         """
-        if chunk.space is Space.EEF_POSE:
-            arms = read_plan(chunk, self._arms, self._grippers).arms
+        if plan.space is Space.EEF_POSE:
+            arms = read_plan(plan, self._arms, self._grippers).arms
             return np.stack([t.of_poses(rows) for t, rows in zip(self._tools, arms, strict=True)])
-        missing = [n for tool in self._tools for n in tool.joint_names if n not in chunk.names]
+        missing = [n for tool in self._tools for n in tool.joint_names if n not in plan.names]
         if missing:
             raise PlanError(f"the plan has no column {', '.join(missing)}")
-        rows = [dict(zip(chunk.names, row, strict=True)) for row in chunk.values]
+        rows = [dict(zip(plan.names, row, strict=True)) for row in plan.values]
         return np.stack([tool.of_joints(rows) for tool in self._tools])
 
 

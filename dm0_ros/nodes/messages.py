@@ -35,11 +35,6 @@ def chunk_from_plan(plan: Plan) -> ActionChunk:
     return message
 
 
-def plan_from_chunk(message: ActionChunk) -> Plan:
-    """The plan in a message; for errors see `read_plan`."""
-    return read_plan(message)
-
-
 def message_from_thought(thought: Thought, frame: str) -> SpatialScaffold:
     """The message of a thought about a picture in ``frame``; one that was refused shows nothing.
 
@@ -70,8 +65,8 @@ def message_from_thought(thought: Thought, frame: str) -> SpatialScaffold:
 
 
 def read_chunk(message: ActionChunk) -> Chunk:
-    """What the executor needs of a message; for errors see `plan_from_chunk`."""
-    plan = plan_from_chunk(message)
+    """What the executor needs of a message; for errors see `read_plan`."""
+    plan = read_plan(message)
     return Chunk(
         start=plan.start,
         step=plan.step,

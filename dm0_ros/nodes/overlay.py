@@ -17,12 +17,12 @@ from dm0_ros.errors import Dm0Error, ObservationError, PlanError
 from dm0_ros.msg import ActionChunk, ExecutorStatus, SpatialScaffold
 from dm0_ros.nodes.lifecycle import run_node
 from dm0_ros.nodes.markers import MarkerMaker
-from dm0_ros.nodes.messages import plan_from_chunk, read_chunk
 from dm0_ros.nodes.parameters import declare
 from dm0_ros.nodes.pictures import find_camera_topic, image_from_picture
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.protocol import Plan
+from dm0_ros.policy.wire import read_plan
 from dm0_ros.robots.cameras import Projection
 from dm0_ros.robots.description import find_root, load_urdf
 from dm0_ros.robots.loading import load_robot
@@ -115,8 +115,8 @@ class OverlayNode(Node):
 
     def _take_chunk(self, message: ActionChunk) -> None:
         try:
-            plan = plan_from_chunk(message)
-            paths = self._tools.find(read_chunk(message))
+            plan = read_plan(message)
+            paths = self._tools.find(plan)
         except PlanError as error:
             self.get_logger().warning(f"not drawn: {error}", throttle_duration_sec=5.0)
             return

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from dm0_ros.robots.spec import RobotSpec, SinkKind
-from dm0_ros.viewing.plans import to_seconds
+from dm0_ros.stamps import to_seconds
 from dm0_ros.viewing.story import Story
 
 

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from dm0_ros.control.plan import Chunk
 from dm0_ros.control.tool_path import ToolPaths
 from dm0_ros.errors import PlanError
+from dm0_ros.policy.protocol import Plan
+from dm0_ros.policy.wire import read_plan
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.scaffold.sketch import Sketch
+from dm0_ros.stamps import to_seconds
 from dm0_ros.viewing.log import Log, Pace
-from dm0_ros.viewing.plans import read_plan, to_seconds, wanted_at
+from dm0_ros.viewing.plans import wanted_at
 from dm0_ros.viewing.views import Views
 
 # of plans: latency_ms of dm0_ros/msg/ActionChunk in its order, and their sum, with colours (RGB)
@@ -56,7 +58,7 @@ class Story:
         self._openings = {g.name: g.opening_per_joint for g in spec.grippers}
         self._names = spec.column_names
         self._tools = ToolPaths(spec)
-        self._plan: Chunk | None = None
+        self._plan: Plan | None = None
         self._instruction = ""
         self._status: tuple[int, str, int] | None = None  # state, reason, epoch
         self._told: dict[str, float] = {}  # by line of a joint: moment of its last value

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dm0_ros.control.plan import Chunk
+from dm0_ros.policy.protocol import Plan
 from dm0_ros.robots.cameras import Projection
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.scaffold.drawing import BOX_COLOUR, PATH_COLOUR, horizon_colours
@@ -28,13 +28,13 @@ class Views:
             slot: Projection.of(camera) for slot, camera in cameras.items() if not camera.link
         }
         self._sizes: dict[str, tuple[int, int]] = {}  # pixels of a slot's pictures
-        self._plan: Chunk | None = None
+        self._plan: Plan | None = None
         self._paths = np.empty((0, 0, 3))
         self._sketch: Sketch | None = None
         self._sketched = -math.inf  # s: stamp of the picture that the scaffold is about
         self._cleared = -math.inf  # s: since when nothing of older scaffolds is shown
 
-    def follow(self, plan: Chunk, paths: np.ndarray) -> None:
+    def follow(self, plan: Plan, paths: np.ndarray) -> None:
         """From now on show where this plan takes the tools, ``paths`` (A, H, 3) m."""
         self._plan, self._paths = plan, paths
 

@@ -14,9 +14,9 @@ from sensors import Sensors
 
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk, ExecutorStatus
-from dm0_ros.nodes.messages import plan_from_chunk
 from dm0_ros.nodes.quality import COMMAND, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_seconds
+from dm0_ros.policy.wire import read_plan
 from dm0_ros.robots.loading import load_robot
 
 SPEC = load_robot("franka")
@@ -84,12 +84,12 @@ def check_chunks(chunks, graph):
         assert chunk.header.frame_id == "fr3_link0"
         assert 0.0 <= to_seconds(chunk.header.stamp) - to_seconds(chunk.start) < 1.0
         assert read_clock(graph.node.get_clock()) > to_seconds(chunk.start)
-        plan = plan_from_chunk(chunk)
+        plan = read_plan(chunk)
         assert plan.names == SPEC.column_names and plan.step == pytest.approx(0.1)
         assert np.isfinite(plan.values).all() and plan.latency.total > 0
         assert np.abs(plan.values - home).max() < 1.0
     # The last one stays where the robot is, so that the time limit also ends the motion.
-    last = plan_from_chunk(chunks[-1])
+    last = read_plan(chunks[-1])
     np.testing.assert_allclose(last.values, home[None], atol=1e-9)
 
 
@@ -186,7 +186,7 @@ def test_joints_in_another_order_just_work(graph, tiny_checkpoint, client, senso
     _, result = client.result(client.send(time_limit=1.0))
     assert result.outcome == Result.TIME_LIMIT and result.plans > 1
     graph.wait(lambda: len(chunks) == result.plans)
-    still = plan_from_chunk(chunks[-1])
+    still = read_plan(chunks[-1])
     expected = [[SPEC.home[name] for name in still.names]]
     np.testing.assert_allclose(still.values, expected, atol=1e-9)
 

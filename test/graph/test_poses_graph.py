@@ -17,11 +17,12 @@ from sensor_msgs.msg import JointState
 from dm0_ros.action import ExecuteInstruction
 from dm0_ros.errors import PlanError
 from dm0_ros.msg import ActionChunk, ExecutorStatus
-from dm0_ros.nodes.messages import chunk_from_plan, plan_from_chunk
+from dm0_ros.nodes.messages import chunk_from_plan
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.solving import SolvingThread
 from dm0_ros.nodes.stamps import read_clock, to_duration, to_time
 from dm0_ros.policy.protocol import Latency, Plan
+from dm0_ros.policy.wire import read_plan
 from dm0_ros.resources import find_resource
 from dm0_ros.robots.spec import Space
 
@@ -222,7 +223,7 @@ def test_poses_are_sent_with_quaternions():
     latency = Latency(1.0, 2.0, 0.0, 3.0)
     message = chunk_from_plan(Plan(1.0, 0.1, Space.EEF_POSE, names, values, 0.5, latency))
     assert list(message.names) == [*POSE, "finger"] and message.rows == 9
-    sent = plan_from_chunk(message).values[:, 3:7]
+    sent = read_plan(message).values[:, 3:7]
     np.testing.assert_allclose(np.linalg.norm(sent, axis=1), 1.0)
     assert np.abs(np.diff(sent, axis=0)).max() < 0.05, "a sign leaps"
 
@@ -248,14 +249,14 @@ def test_a_policy_of_poses_drives_the_robot(graph, tiny_pose_checkpoint, robot):
         assert chunk.space == POSES
         assert list(chunk.names) == [*POSE, *spec.gripper_names]
         assert chunk.header.frame_id == spec.end_effectors[0].base
-        turns = plan_from_chunk(chunk).values[:, 3:7]
+        turns = read_plan(chunk).values[:, 3:7]
         np.testing.assert_allclose(np.linalg.norm(turns, axis=1), 1.0, atol=1e-9)
     followed = {message.sequence for message in status} - {0}
     assert len(followed) > 3 and status[-1].sequence == chunks[-1].sequence
     assert status[-1].dropped == 0, status[-1].reason
     # the last plan asks the arm to stay where it was measured
     assert chunks[-1].rows == 1
-    last = plan_from_chunk(chunks[-1]).values[0]
+    last = read_plan(chunks[-1]).values[0]
     seen = dict(zip(states[-1].name, states[-1].position, strict=True))
     there = ARMS[robot].chain.pose(seen)
     np.testing.assert_allclose(there[:3, 3], last[:3], atol=0.03)
