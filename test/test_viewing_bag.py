@@ -24,9 +24,12 @@ from replay_bags import (
     write,
 )
 
+from dm0_ros.commands.view import view
+from dm0_ros.errors import Dm0Error
 from dm0_ros.replay.bag import BagWriter
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import SinkKind
+from dm0_ros.viewing.bag import Part, tell_bag
 
 SPEC = load_robot("franka")
 VIEW, NAN = "right_hand", float("nan")
@@ -207,6 +210,29 @@ def test_graph_in_a_namespace(tmp_path):
     assert "/left/joint_states" in wrong.stderr and "Traceback" not in wrong.stderr
     right = run("franka", "--bag", bag, "--save", tmp_path / "b.rrd", "--namespace", "left")
     assert right.returncode == 0, right.stderr
+
+
+def test_a_part_of_a_bag(tmp_path):
+    """From and to are s after the bag's beginning, as in `dm0 replay`."""
+    story, bag = Heard(), write_bag(tmp_path / "bag")
+    assert tell_bag(bag, SPEC, story, part=Part(0.5, 0.78)) == len(story.heard)
+    assert [name for name, _ in story.heard].count("scaffold") == 1
+    moments = [seconds - BEGIN for name, seconds in story.heard if name == "joints"]
+    np.testing.assert_allclose(moments, np.arange(0.5, 0.76, 0.05) + 0.001, atol=1e-5)
+    with pytest.raises(Dm0Error, match=r"no message in that part; the bag lasts 4\.0 s"):
+        tell_bag(bag, SPEC, Heard(), part=Part(7.0))
+    with pytest.raises(Dm0Error, match="name it with --bag"):
+        view("franka", begin=3.0)
+
+
+class Heard:
+    """A story that keeps what it was told, and when that was received."""
+
+    def __init__(self):
+        self.heard = []
+
+    def __getattr__(self, name):
+        return lambda *told: self.heard.append((name.removeprefix("take_"), told[-1]))
 
 
 def test_existing_file_is_kept(tmp_path):

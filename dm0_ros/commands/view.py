@@ -24,6 +24,12 @@ _LOOK_PERIOD = 0.1  # s between looks at the viewer
 def view(
     robot: Annotated[str, typer.Argument(help="name in config/, or path of a YAML")] = "franka",
     bag: Annotated[Path | None, typer.Option(help="a recording, instead of what runs")] = None,
+    begin: Annotated[
+        float | None, typer.Option("--from", min=0.0, help="of a bag: s after its beginning")
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option("--to", min=0.0, help="of a bag: s after its beginning")
+    ] = None,
     web: Annotated[bool, typer.Option("--web", help="serve a web page on this machine")] = False,
     save: Annotated[Path | None, typer.Option(help="write a file for rerun: FILE.rrd")] = None,
     namespace: Annotated[str, typer.Option(help="of the graph")] = "",
@@ -44,6 +50,8 @@ def view(
     from dm0_ros.viewing.log import Log, load_rerun
     from dm0_ros.viewing.story import Story
 
+    if bag is None and (begin is not None or end is not None):
+        raise Dm0Error("--from and --to choose a part of a recording: name it with --bag")
     rerun, spec = load_rerun(), load_robot(robot)
     if save is not None and save.exists():
         raise Dm0Error(f"{save} exists; choose another name for --save")
@@ -57,7 +65,10 @@ def view(
         recording.set_sinks(*sinks, default_blueprint=arrange(spec, rerun, live=bag is None))
         story = Story(spec, Log(rerun, recording), rate)
         try:
-            _tell(spec, story, bag, namespace, use_sim_time, check)
+            if bag is None:
+                _tell_graph(spec, story, check, namespace, use_sim_time)
+            else:
+                _tell_bag(spec, story, bag, namespace, (begin, end))
             recording.flush()
             while bag is not None and shown and check():
                 time.sleep(_LOOK_PERIOD)
@@ -70,15 +81,16 @@ def view(
         typer.echo(f"{save}: {save.stat().st_size / 1e6:.1f} MB; open it with: rerun {save}")
 
 
-def _tell(spec, story, bag: Path | None, namespace: str, use_sim_time: bool, check) -> None:
-    if bag is None:
-        from dm0_ros.nodes.viewer import tell_graph
+def _tell_graph(spec, story, check, namespace: str, use_sim_time: bool) -> None:
+    from dm0_ros.nodes.viewer import tell_graph
 
-        tell_graph(spec, story, check, namespace, use_sim_time)
-        return
-    from dm0_ros.viewing.bag import tell_bag
+    tell_graph(spec, story, check, namespace, use_sim_time)
 
-    count = tell_bag(bag, spec, story, namespace)
+
+def _tell_bag(spec, story, bag: Path, namespace: str, limits: tuple) -> None:
+    from dm0_ros.viewing.bag import Part, tell_bag
+
+    count = tell_bag(bag, spec, story, namespace, Part(*limits))
     typer.echo(f"{bag}: {count} messages")
 
 
