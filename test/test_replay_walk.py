@@ -49,6 +49,17 @@ def test_another_seed_is_another_plan(tiny_checkpoint, tmp_path):
     assert any("another seed: 0 was recorded, now it is 1" in s for s in figures["differences"])
 
 
+def test_what_the_bag_says_is_missing_is_among_the_differences(tiny_checkpoint, tmp_path):
+    record(tmp_path / "bag", tiny_checkpoint, seconds=0.5)
+    file = tmp_path / "bag" / "bag.mcap"
+    file.write_bytes(file.read_bytes()[: int(0.9 * file.stat().st_size)])
+    figures = replay(prepare(tmp_path / "bag", Wishes()), Wishes())
+    assert any(
+        s.startswith("the bag lacks something: ") and "bag.mcap was not closed" in s
+        for s in figures["differences"]
+    )
+
+
 def test_a_picture_that_is_not_in_the_bag_costs_only_the_plans_that_saw_it(
     tiny_checkpoint, tmp_path
 ):

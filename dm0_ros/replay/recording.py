@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dm0_ros.replay.bag import list_topics, read_messages
+from dm0_ros.replay.commands import read_command
 from dm0_ros.robots.spec import RobotSpec, Sink, SinkKind
 from dm0_ros.stamps import to_seconds
 
@@ -68,13 +69,10 @@ def _find_topics(bag: Path, wanted: list[str]) -> dict[str, str]:
 
 def _read_commands(messages: list, sink: Sink) -> Series:
     """Set-points by time of arrival; of a trajectory, its first point."""
-    if sink.kind == SinkKind.FORWARD_POSITION:
-        rows = [np.asarray(m.content.data) for m in messages]
-    else:
-        messages = [m for m in messages if len(m.content.points)]
-        firsts = [(m.content.joint_names, m.content.points[0].positions) for m in messages]
-        rows = [_pick(names, positions, sink.names) for names, positions in firsts]
-    return _make_series([m.time for m in messages], sink.names, rows)
+    read = [(m.time, read_command(sink, m.content)) for m in messages]
+    found = [(arrival, command[1:]) for arrival, command in read if command is not None]
+    rows = [_pick(names, values, sink.names) for _, (names, values) in found]
+    return _make_series([arrival for arrival, _ in found], sink.names, rows)
 
 
 def _read_joints(messages: list, spec: RobotSpec) -> Series:

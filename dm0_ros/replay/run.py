@@ -78,9 +78,11 @@ def prepare(path: Path, wishes: Wishes) -> Subject:
         reasoning=_read_reasoning(facts, memory),
     )
     policy.warm_up()
-    return Subject(
-        layout, facts, robot, policy, memory, list(_compare(facts, checkpoint, robot, wishes))
-    )
+    differences = [
+        *_compare(facts, checkpoint, robot, wishes),
+        *(f"the bag lacks something: {sentence}" for sentence in layout.contents.missing),
+    ]
+    return Subject(layout, facts, robot, policy, memory, differences)
 
 
 def _load_robot(path: Path, facts: Facts | None, wishes: Wishes) -> RobotSpec:
