@@ -27,6 +27,7 @@ ALLOWED = {
     "policy": {"engine", "model", "robots", "scaffold"},
     "navigation": {"policy", "robots"},
     "replay": {"control", "engine", "model", "policy", "robots", "scaffold"},
+    "evaluation": {"control", "engine", "model", "policy", "replay", "robots", "scaffold"},
     "challenge": {"policy", "robots"},
     "training": {"engine", "model", "navigation", "policy", "robots", "scaffold", "sim"},
     "viewing": {"control", "policy", "replay", "robots", "scaffold"},
@@ -181,7 +182,10 @@ for room in {rooms!r}:
         (("rclpy",), sorted({*ALLOWED, *COMMON})),
         # of the extras sim and bags
         (("mujoco",), sorted({*ALLOWED, *COMMON} - {"sim", "training"})),
-        (("rosbags", "mcap", "mcap_ros2"), sorted({*ALLOWED, *COMMON} - {"replay", "viewing"})),
+        (
+            ("rosbags", "mcap", "mcap_ros2"),
+            sorted({*ALLOWED, *COMMON} - {"evaluation", "replay", "viewing"}),
+        ),
         (("rerun",), sorted({*ALLOWED, *COMMON})),
     ],
 )
