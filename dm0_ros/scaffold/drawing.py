@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 _SHIFT = 3  # fractional bits of the coordinates given to OpenCV
 _NEAR, _FAR = np.array([255.0, 221.0, 0.0]), np.array([213.0, 0.0, 120.0])  # RGB
 BOX_COLOUR, PATH_COLOUR = (0, 230, 118), (0, 200, 255)  # RGB: green and cyan, unlike the plan's
+TRAIL_COLOUR = (255, 255, 255)  # RGB: of ways that were gone
 _EDGE = (0, 0, 0)  # around what is drawn, so that it stands out from any ground
 _DASH = 6.0  # lengths of a dash and of a gap, in thicknesses
 
@@ -77,6 +78,24 @@ def draw_waypoints(picture: np.ndarray, pixels: np.ndarray, thickness: int = 2) 
         radius = (thickness + width) << _SHIFT
         for dot in dots:
             cv2.circle(picture, dot, radius, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def draw_trail(
+    picture: np.ndarray,
+    pixels: np.ndarray,
+    thickness: int = 2,
+    colour: tuple[int, int, int] = TRAIL_COLOUR,
+) -> None:
+    """Draw a way (N, 2) that was gone into a picture: solid, white with a dark edge, a dot at its
+    end. Pieces that touch a pixel which is not finite are left out."""
+    points = [_fixed_point(pixel) for pixel in pixels]
+    pieces = [(a, b) for a, b in itertools.pairwise(points) if a and b]
+    for shade, width in ((_EDGE, thickness + 2), (colour, thickness)):
+        for start, end in pieces:
+            cv2.line(picture, start, end, shade, width, cv2.LINE_AA, _SHIFT)
+        if points and points[-1]:
+            radius = (thickness + width) << _SHIFT
+            cv2.circle(picture, points[-1], radius, shade, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _dash(start: np.ndarray, end: np.ndarray, length: float) -> list[tuple]:
