@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """One page that shows what happened: self-contained HTML, pictures and plots inside."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from io import BytesIO
 from math import isfinite
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from dm0_ros.replay import plots
 from dm0_ros.replay.episodes import Episode, Rate, count_successes
+from dm0_ros.replay.html import (
+    Number,
+    embed,
+    embed_picture,
+    make_facts,
+    make_page,
+    make_table,
+)
 from dm0_ros.replay.measures import (
     CommandTiming,
     Percentiles,
@@ -28,17 +31,11 @@ from dm0_ros.replay.recording import Recording, Series, read_recording
 from dm0_ros.robots.spec import RobotSpec
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1c2430; }
-h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: .6rem 0; }
-td, th { padding: .25rem .8rem; border-bottom: 1px solid #d7dde5; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 0; } figcaption { font-size: .8rem; color: #5b6675; } img { max-width: 100%; }
 .episodes { display: grid; gap: 1rem;
-            grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); }
+            grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); }
 .episode { border: 1px solid #d7dde5; border-left: .4rem solid #c0392b; border-radius: 4px;
-           padding: .5rem; } .episode.success { border-left-color: #2e8b57; }
+           padding: .5rem; break-inside: avoid; }
+.episode.success { border-left-color: #2e8b57; }
 .pair { display: flex; gap: .4rem; } .pair figure { flex: 1; }
 """
 
@@ -113,7 +110,7 @@ def write_report(
         f"<h1>{won} of {len(episodes)} instructions followed</h1>",
         f"<p>{escape(spec.title)}. A success does to the named object, before any other, "
         "what was asked.</p>",
-        _facts(facts),
+        make_facts(facts.items()),
         "<h2>By object</h2>",
         _rates(count_successes(episodes, lambda episode: episode.object)),
         "<h2>By wording</h2>",
@@ -125,25 +122,14 @@ def write_report(
         "<h2>Tracking</h2>",
         _tracking(evaluation),
     ]
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>dm0_ros: {escape(spec.name)}'
-        f"</title><style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
-    )
-    path.write_text(page, encoding="utf-8")
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
-    return f"<table>{rows}</table>"
+    path.write_text(make_page(f"dm0_ros: {spec.name}", body, _STYLE), encoding="utf-8")
 
 
 def _rates(rates: Mapping[str, Rate]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td>"
-        f"<td class=number>{rate.successes} of {rate.episodes}</td></tr>"
-        for name, rate in rates.items()
+    return make_table(
+        (),
+        ((name, Number(f"{rate.successes} of {rate.episodes}")) for name, rate in rates.items()),
     )
-    return f"<table>{rows}</table>"
 
 
 def _episodes(bag: Path, evaluation: Evaluation, spec: RobotSpec) -> str:
@@ -177,38 +163,37 @@ def _timing(evaluation: Evaluation) -> str:
         "before.</p>"
     )
     if len(evaluation.recording.latencies):
-        text += _image(plots.plot_latency(evaluation.recording.latencies), "png")
-    return text + _image(plots.plot_periods(evaluation.arm, evaluation.windows), "png")
+        text += embed(
+            plots.plot_latency(evaluation.recording.latencies), "png", "Latency of plans by stage"
+        )
+    plot = plots.plot_periods(evaluation.arm, evaluation.windows)
+    return text + embed(plot, "png", "Histogram of the time between commands")
 
 
 def _tracking(evaluation: Evaluation) -> str:
     if not evaluation.tracking:
         return "<p>Nothing was commanded.</p>"
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td class=number>{error.root_mean_square:.4f}</td>"
-        f"<td class=number>{error.greatest:.4f}</td></tr>"
-        for name, error in evaluation.tracking.items()
+    head = ("joint", Number("root mean square"), Number("greatest"))
+    table = make_table(
+        head,
+        (
+            (name, Number(f"{error.root_mean_square:.4f}"), Number(f"{error.greatest:.4f}"))
+            for name, error in evaluation.tracking.items()
+        ),
     )
-    head = "<tr><th>joint</th><th>root mean square</th><th>greatest</th></tr>"
     longest = max(evaluation.windows, key=lambda window: window[1] - window[0])
     plot = plots.plot_tracking(evaluation.arm, evaluation.recording.measured, longest)
     return (
         "<p>Measured minus commanded (rad; m for grippers) over all episodes, and the longest "
-        f"episode drawn.</p><table>{head}{rows}</table>{_image(plot, 'png')}"
+        f"episode drawn.</p>{table}{embed(plot, 'png', 'Commanded and measured joints')}"
     )
 
 
 def _picture(frame, caption: str) -> str:
     if frame is None:
         return f"<figure><figcaption>{escape(caption)}: no picture</figcaption></figure>"
-    buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(frame.picture)).save(buffer, "jpeg", quality=80)
-    image = _image(buffer.getvalue(), "jpeg")
+    image = embed_picture(frame.picture, caption)
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _image(data: bytes, kind: str) -> str:
-    return f'<img src="data:image/{kind};base64,{b64encode(data).decode()}">'
 
 
 def _finite(value: float) -> float | None:
