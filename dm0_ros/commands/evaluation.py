@@ -2,10 +2,14 @@
 """`dm0 eval bags`: recorded bags through a policy, and figures of how near it comes to them."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dm0_ros.errors import Dm0Error
+from dm0_ros.evaluation.engines import EngineKind
 
 
 def bags(
@@ -24,33 +28,79 @@ def bags(
         str, typer.Option(help="with --every, for the whole bag [the recorded ones]")
     ] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="of the noise [the recorded]")] = None,
-    device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="of the network: cpu; cuda: one GPU for each worker; cuda:1 ...")
+    ] = "cpu",
+    engine: Annotated[
+        EngineKind, typer.Option(help="workers: processes of this machine, or Ray")
+    ] = EngineKind.PROCESSES,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="workers; 0: one for each core, or each GPU")
+    ] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="of each worker")] = 1,
+    address: Annotated[
+        str, typer.Option(help="of a running Ray cluster [a Ray of this machine alone]")
+    ] = "",
+    resume: Annotated[
+        bool, typer.Option(help="keep what an earlier run into the same folder has done")
+    ] = True,
     json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
 ) -> None:
     """Replay bags and say how far plans are from what the robot did, per joint and per row.
 
-    The same bags, seed and machine give the same numbers.
+    The same bags, seed and machine give the same numbers, whoever computes them. A bag that cannot
+    be evaluated is named, the others go on, and the exit status is 1.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from dm0_ros.evaluation.evaluate import AGAINST, CHECKPOINT, Setting, evaluate_bag
-    from dm0_ros.evaluation.result import bag_key
+    from dm0_ros.evaluation.engines import make_engine
+    from dm0_ros.evaluation.evaluate import AGAINST, CHECKPOINT, Setting
+    from dm0_ros.evaluation.folder import Folder
     from dm0_ros.replay.lateness import Lateness
     from dm0_ros.replay.run import Wishes
 
-    lateness = None if latency == "off" else Lateness.parse(latency)
+    if instruction and every is None:
+        raise Dm0Error("an instruction of your own needs times of your own: add --every SECONDS")
+    settings = {}
     for key, name in ((CHECKPOINT, checkpoint), (AGAINST, against)):
-        if key == AGAINST and not against:
-            continue
-        wishes = Wishes(
-            robot=robot,
-            checkpoint=name,
-            device=device,
-            seed=seed,
-            lateness=lateness,
-            period=every,
-            instruction=instruction,
-        )
-        for path in bag:
-            folder = out / "evaluation" / key / bag_key(path)
-            evaluate_bag(path, Setting(key, wishes), folder)
-            typer.echo(f"{path}: {folder}")
+        if key == CHECKPOINT or name:
+            wishes = Wishes(
+                robot=_make_absolute(robot),
+                checkpoint=_make_absolute(name),
+                device=device,
+                seed=seed,
+                lateness=None if latency == "off" else Lateness.parse(latency),
+                period=every,
+                instruction=instruction,
+            )
+            settings[key] = Setting(key, wishes)
+    with Folder(out) as folder:
+        if not resume:
+            folder.forget()
+        with closing(make_engine(engine, jobs, threads, device, address)) as workers:
+            course = _evaluate(bag, settings, folder, workers)
+    _tell(course)
+
+
+def _make_absolute(name: str) -> str:
+    """A path for workers in other folders; a name as it is."""
+    return os.path.abspath(name) if name and Path(name).exists() else name
+
+
+def _evaluate(bags: list[Path], settings: dict, folder, workers):
+    from dm0_ros.commands.evaluation_display import Display
+    from dm0_ros.evaluation.keeping import evaluate_next
+    from dm0_ros.evaluation.scale import evaluate_bags
+
+    with Display() as display:
+        return evaluate_bags(bags, settings, folder, workers, evaluate_next, display.show)
+
+
+def _tell(course) -> None:
+    if course.resumed:
+        typer.echo(f"{course.resumed} of {course.total} replays were done by an earlier run")
+    if course.lost:
+        typer.echo(f"{course.lost} workers were lost; what they had was done again")
+    for name, why in course.failed.items():
+        typer.echo(f"failed: {name}: {why}", err=True)
+    if course.failed:
+        raise Dm0Error(f"{len(course.failed)} of {course.total} replays failed, see above")

@@ -18,6 +18,8 @@ from dm0_ros.evaluation.judging import Judge, Judged
 from dm0_ros.evaluation.result import bag_key, write_result
 from dm0_ros.evaluation.sheet import Sheet
 from dm0_ros.policy.marks import MARKS_TOPIC
+from dm0_ros.policy.protocol import Policy
+from dm0_ros.policy.registry import load_policy
 from dm0_ros.replay.bag import RawMessage
 from dm0_ros.replay.faults import Watchman
 from dm0_ros.replay.layout import CLOCK
@@ -66,7 +68,11 @@ def make_witness(subject: Subject) -> Witness:
 
 
 def evaluate_bag(
-    bag: Path, setting: Setting, folder: Path, tell: Tell = lambda _share: None
+    bag: Path,
+    setting: Setting,
+    folder: Path,
+    tell: Tell = lambda _share: None,
+    load: Callable[..., Policy] = load_policy,
 ) -> None:
     """Replay a bag and write its folder: plans.npz, moments/ and, last of all, result.json.
 
@@ -75,7 +81,7 @@ def evaluate_bag(
     wrong with names is found before anything is replayed.
     """
     check_bag(bag, setting.wishes)
-    subject = prepare(bag, setting.wishes)
+    subject = prepare(bag, setting.wishes, load)
     try:
         _Evaluation(bag, setting, subject).run(folder, tell)
     finally:

@@ -58,17 +58,18 @@ class Subject:
     differences: list[str] = field(default_factory=list)  # from what was recorded
 
 
-def prepare(path: Path, wishes: Wishes) -> Subject:
+def prepare(path: Path, wishes: Wishes, load: Callable[..., Policy] = load_policy) -> Subject:
     """Load robot and checkpoint as they were, but for what is wished otherwise.
 
-    Raises `Dm0Error` where the bag does not say what nobody chose.
+    ``load`` stands for `load_policy`, where what it loads may be there already. Raises `Dm0Error`
+    where the bag does not say what nobody chose.
     """
     layout = find_layout(path, wishes.namespace)
     facts = layout.read_facts()
     robot = _load_robot(path, facts, wishes)
     checkpoint = _choose(path, "checkpoint", wishes.checkpoint, facts and facts.checkpoint)
     memory = Memory()
-    policy = load_policy(
+    policy = load(
         checkpoint,
         robot,
         device=wishes.device,
