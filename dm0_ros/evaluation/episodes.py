@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dm0_ros.policy.marks import Mark
 from dm0_ros.replay.plans import RecordedPlan
@@ -13,6 +13,7 @@ from dm0_ros.replay.schedule import begins_after
 from dm0_ros.replay.walk import Step
 
 _GAP = 5.0  # s without a plan after which another episode has begun
+_LATE = 0.5  # s that a step of an own schedule may come late
 MARKS, PLANS = "marks", "plans"
 
 
@@ -37,14 +38,13 @@ class Episodes:
 
     def __init__(self, marks: Sequence[Mark], period: float | None = None) -> None:
         """``period`` of the replay's own schedule; None: it follows the recorded plans."""
-        self._marks = sorted(marks, key=lambda mark: mark.begin)
+        self._marks = _find_ends(marks)
         self._period = period or 0.0
         self._marked: dict[str, int] = {}
         self._coming: dict[tuple[float, int], int] = {}  # by reception and sequence
         self._last: RecordedPlan | None = None
         self._running: int | None = None  # of those by plans
-        self._step: Step | None = None
-        self._said = ""  # the last step's instruction
+        self._step: Step | None = None  # the last one of an own schedule
         self.found: list[Episode] = []
 
     def hear(self, recorded: RecordedPlan) -> None:
@@ -54,47 +54,61 @@ class Episodes:
             self._last = recorded
             return
         last, self._last = self._last, recorded
-        if self._running is None or begins_after(last, recorded):
+        marked = self._place_by_mark(recorded.moment, recorded.instruction)
+        if marked is not None:
+            self._end(self.found[marked].begin)
+        elif self._running is None or begins_after(last, recorded):
             self._end(recorded.moment)
             self._running = self._begin(recorded.instruction, recorded.moment)
-        self._coming[recorded.received, recorded.sequence] = self._running
+        number = self._running if marked is None else marked
+        self._coming[recorded.received, recorded.sequence] = number
 
     def place(self, step: Step) -> int:
-        """Number in ``found`` of the episode of a step with a plan or a fault."""
-        by_plans = self._place_by_plans(step)
-        for mark in reversed(self._marks):
-            if mark.begin <= step.moment <= (math.inf if mark.end is None else mark.end):
-                return self._place_by_mark(mark, _instruction(step) or mark.instruction)
-        return by_plans
+        """Number in ``found`` of the episode of a step."""
+        if step.recorded is not None:
+            return self._coming.pop((step.recorded.received, step.recorded.sequence))
+        marked = self._place_by_mark(step.moment, step.observation.instruction)
+        return self._place_own(step) if marked is None else marked
 
-    def end(self, number: int) -> float:
-        """When an episode ended, as far as that is known by now; else infinite."""
-        return self.found[number].end
+    def end(self, number: int, now: float) -> float:
+        """When an episode ended, as far as that is known at a moment; else infinite."""
+        step, episode = self._step, self.found[number]
+        own = number == self._running and step is not None and episode.end == math.inf
+        if own and now - step.moment > 2 * self._period + _LATE:
+            return step.moment + self._period  # its next step would have come by now
+        return episode.end
 
-    def _place_by_mark(self, mark: Mark, instruction: str) -> int:
+    def at(self, moment: float) -> int | None:
+        """Number of the episode that ran at a moment of late; None where none did."""
+        for number in range(len(self.found) - 1, -1, -1):
+            episode = self.found[number]
+            if episode.begin <= moment:
+                return number if moment <= episode.end else None
+        return None
+
+    def _place_by_mark(self, moment: float, instruction: str) -> int | None:
+        """The last episode that is marked as running at a moment."""
+        running = [mark for mark in self._marks if mark.begin <= moment <= mark.end]
+        if not running:
+            return None
+        mark = running[-1]
         if mark.episode not in self._marked:
             self._marked[mark.episode] = len(self.found)
-            end = self._find_end(mark)
+            said = instruction or mark.instruction
             self.found.append(
-                Episode(mark.episode, MARKS, instruction, mark.begin, end, mark.outcome)
+                Episode(mark.episode, MARKS, said, mark.begin, mark.end, mark.outcome)
             )
         return self._marked[mark.episode]
 
-    def _find_end(self, mark: Mark) -> float:
-        """An episode without an end lasts until the next one begins."""
-        later = [other.begin for other in self._marks if other.begin > mark.begin]
-        return mark.end if mark.end is not None else min(later, default=math.inf)
-
-    def _place_by_plans(self, step: Step) -> int:
-        if step.recorded is not None:
-            return self._coming.pop((step.recorded.received, step.recorded.sequence))
+    def _place_own(self, step: Step) -> int:
+        """Of a step of the replay's own schedule."""
         last, self._step = self._step, step
-        instruction, said = _instruction(step), self._said
-        self._said = instruction
+        said = None if last is None else last.observation.instruction
         gap = math.inf if last is None else step.moment - last.moment
-        if instruction != said or not 0 <= gap <= max(_GAP, 2 * self._period):
-            self._end(step.moment if last is None else last.moment + self._period)
-            self._running = self._begin(instruction, step.moment)
+        longest = max(_GAP, 2 * self._period)
+        if step.observation.instruction != said or not 0 <= gap <= longest:
+            self._end(math.inf if last is None else last.moment + self._period)
+            self._running = self._begin(step.observation.instruction, step.moment)
         return self._running
 
     def _begin(self, instruction: str, moment: float) -> int:
@@ -108,7 +122,10 @@ class Episodes:
             self._running = None
 
 
-def _instruction(step: Step) -> str:
-    if step.recorded is not None:
-        return step.recorded.instruction
-    return step.observation.instruction if step.observation is not None else ""
+def _find_ends(marks: Sequence[Mark]) -> list[Mark]:
+    """In order, each with an end: one that was never ended lasts until the next one begins."""
+    marks, next_begin, found = sorted(marks, key=lambda mark: mark.begin), math.inf, []
+    for mark in reversed(marks):
+        found.append(mark if mark.end is not None else replace(mark, end=next_begin))
+        next_begin = mark.begin
+    return found[::-1]

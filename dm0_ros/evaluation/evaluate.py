@@ -15,7 +15,10 @@ from dm0_ros.evaluation.actions import Actions
 from dm0_ros.evaluation.checks import check_bag, find_ranges
 from dm0_ros.evaluation.episodes import Episodes
 from dm0_ros.evaluation.judging import Judge, Judged
+from dm0_ros.evaluation.moments import Moments
 from dm0_ros.evaluation.result import bag_key, write_result
+from dm0_ros.evaluation.scaffolds import Scaffolds
+from dm0_ros.evaluation.seams import Motion
 from dm0_ros.evaluation.sheet import Sheet
 from dm0_ros.policy.marks import MARKS_TOPIC
 from dm0_ros.policy.protocol import Policy
@@ -50,21 +53,11 @@ class Witness(Protocol):
     def see(self, judged: Judged) -> None:
         """A plan, its observation and its errors."""
 
-    def finish(self, folder: Path) -> list[dict]:
-        """All were seen: write what is to be kept below ``folder``; returns JSON about it."""
+    def finish(self, folder: Path, zero: float) -> list[dict]:
+        """All were seen: write what is to be kept below ``folder``; returns JSON about it.
 
-
-class _Nobody:
-    def see(self, judged: Judged) -> None:
-        pass
-
-    def finish(self, folder: Path) -> list[dict]:
-        return []
-
-
-def make_witness(subject: Subject) -> Witness:
-    """Who looks for the moments that a report shows."""
-    return _Nobody()
+        ``zero`` is the bag's beginning by the graph's clock, s.
+        """
 
 
 def evaluate_bag(
@@ -114,12 +107,18 @@ class _Evaluation:
         self._episodes = Episodes(marks, wishes.period)
         self._actions = Actions(layout, robot)
         self._ranges = find_ranges(bag, subject, wishes)
-        self._judge = Judge(spec, robot, self._actions, self._episodes, self._ranges)
+        self._scaffolds = Scaffolds(layout)
+        self._judge = Judge(
+            spec, robot, self._actions, self._episodes, self._ranges, self._scaffolds
+        )
         self._sheet = Sheet(spec, self._judge.poses.arms)
-        self._witness = make_witness(subject)
-        self._rehearsal = None
+        self._witness: Witness = Moments(
+            bag, wishes, subject, self._ranges, self._episodes.found
+        )
+        self._rehearsal = self._motion = None
         if wishes.lateness is not None:
-            self._rehearsal = Rehearsal(robot, wishes.lateness)
+            self._motion = Motion(robot, self._episodes)
+            self._rehearsal = Rehearsal(robot, wishes.lateness, self._motion.see)
         listeners = [one for one in (self._judge, self._rehearsal) if one is not None]
         self._walk = Walk(layout, subject.policy, robot, self._options(), _Listeners(listeners))
 
@@ -145,7 +144,7 @@ class _Evaluation:
             raise Dm0Error(f"{self._bag}: no plan could be made: {faults}")
         took = time.perf_counter() - started
         content = self._describe(watchman, took)
-        content["moments"] = self._witness.finish(folder)
+        content["moments"] = self._witness.finish(folder, self._zero())
         write_result(folder, content, self._sheet.arrays(self._zero()))
         tell(1.0)
 
@@ -187,8 +186,13 @@ class _Evaluation:
             "step": spec.step,
             "ranges": [float(r) if r == r else None for r in self._ranges],
             "arms": list(self._judge.poses.arms),
+            "grippers": [gripper.name for gripper in self._judge.grippers],
+            "joints": list(subject.robot.joint_names),
             "actions": {name: self._actions.sources[name] for name in self._actions.sources},
-            **self._sheet.describe(self._episodes.found, self._zero(), self._judge.now),
+            **self._sheet.describe(
+                self._episodes.found, self._zero(), self._judge.now, self._motion
+            ),
+            "scaffold_source": self._scaffolds.source,
             "plans_to_stay": walk.still,
             "differences": subject.differences,
             "oddities": _list_oddities(watchman, self._subject.layout.contents.begin),

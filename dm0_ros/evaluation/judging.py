@@ -12,9 +12,12 @@ import numpy as np
 
 from dm0_ros.evaluation.actions import Actions
 from dm0_ros.evaluation.episodes import Episodes
+from dm0_ros.evaluation.grippers import Switch, find_switches, match_switches
 from dm0_ros.evaluation.poses import Poses
+from dm0_ros.evaluation.scaffolds import Likeness, Scaffolds
+from dm0_ros.evaluation.seams import Overlap
 from dm0_ros.policy.proprioception import Proprioception
-from dm0_ros.policy.protocol import PolicySpec
+from dm0_ros.policy.protocol import Plan, PolicySpec
 from dm0_ros.policy.wire import as_published
 from dm0_ros.replay.bag import RawMessage
 from dm0_ros.replay.plans import RecordedPlan
@@ -42,6 +45,9 @@ class Judged:
     plan_errors: np.ndarray  # (H, D) from the recorded plan's row of the same number
     pose_errors: np.ndarray  # (H, A, 2) of the end effectors from where they were: mm, degrees
     score: float  # mean normalised error, by which moments are ranked; NaN where unknown
+    overlap: np.ndarray  # (D,) mean distance from the plan before it, over the rows of both
+    switches: tuple[Switch, ...]  # of grippers, within the rows that can be compared
+    likeness: Likeness  # of the text that the plan's actions saw
 
 
 class Judge:
@@ -54,10 +60,13 @@ class Judge:
         actions: Actions,
         episodes: Episodes,
         ranges: np.ndarray,
+        scaffolds: Scaffolds,
     ) -> None:
         """``ranges`` (D,) of the columns, by which errors are normalised; NaN where unknown."""
         self._spec, self._actions, self._episodes = spec, actions, episodes
-        self._ranges = ranges
+        self._ranges, self._scaffolds = ranges, scaffolds
+        self._overlap = Overlap(self._subtract)
+        self.grippers = [g for g in robot.grippers if g.name in spec.action_names]
         self._columns = [name for name in spec.action_names if name not in BASE_COLUMNS]
         self._places = [spec.action_names.index(name) for name in self._columns]
         self._body = Proprioception(self._columns, robot)
@@ -97,20 +106,41 @@ class Judge:
     def _judge(self, step: Step, episode: int) -> Judged:
         plan = step.plan
         times = plan.start + np.arange(len(plan.values)) * plan.step
-        end = min(self._episodes.end(episode), self.now)
-        known = times <= end
+        known = times <= min(self._episodes.end(episode, self.now), self.now)
         names = self._joints()
         joints = self._actions.sample(names, times)
         joints[~known] = np.nan
         actions = self._arrange(names, joints)
         errors = self._subtract(plan.values, actions)
-        errors[~known] = np.nan
-        share = np.abs(errors) / self._ranges
-        score = float(np.nanmean(share)) if np.isfinite(share).any() else math.nan
-        pose_errors = self.poses.compare(plan.values, dict(zip(names, joints.T, strict=True)))
         return Judged(
-            step, episode, times, actions, errors, self._compare(step), pose_errors, score
+            step=step,
+            episode=episode,
+            times=times,
+            actions=actions,
+            errors=errors,
+            plan_errors=self._compare(step),
+            pose_errors=self.poses.compare(plan.values, dict(zip(names, joints.T, strict=True))),
+            score=_mean(np.abs(errors) / self._ranges),
+            overlap=self._overlap.compare(episode, plan),
+            switches=tuple(self._find_switches(plan, times[known])),
+            likeness=self._scaffolds.compare(plan),
         )
+
+    def _find_switches(self, plan: Plan, times: np.ndarray) -> Iterator[Switch]:
+        """Of all grippers, while rows can be compared."""
+        if len(times) < 2:
+            return
+        begin, end = times[0], times[-1]
+        for number, gripper in enumerate(self.grippers):
+            known, values = self._actions.watch(gripper.name, begin, end)
+            openings = plan.values[: len(times), plan.names.index(gripper.name)]
+            recorded = [
+                switch
+                for switch in find_switches(gripper, known, values)
+                if begin <= switch[0] <= end
+            ]
+            planned = find_switches(gripper, times, openings)
+            yield from match_switches(number, recorded, planned, begin, end)
 
     def _joints(self) -> list[str]:
         """Joints and grippers that columns or poses are made of."""
@@ -141,6 +171,12 @@ class Judge:
         if plan.space is not Space.EEF_POSE:
             return plan.values - recorded.plan.values
         return self._subtract(plan.values, self.poses.read_angles(recorded.plan))
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of those that are known; NaN where none is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def comparable(step: Step) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dm0_ros.evaluation.episodes import Episode
 from dm0_ros.evaluation.judging import Judged, comparable
+from dm0_ros.evaluation.seams import Motion
 from dm0_ros.policy.protocol import Latency, PolicySpec
 from dm0_ros.replay.walk import Step
 
@@ -24,6 +25,7 @@ class Sheet:
         self._spec, self._arms = spec, tuple(arms)
         self.faults: Counter[str] = Counter()
         self._rows: list[dict] = []
+        self._switches: list[tuple] = []  # plan, and the fields of a Switch
         self._differences: list[float] = []
         self._identical: list[bool] = []
         self._not_comparable = 0
@@ -60,11 +62,15 @@ class Sheet:
                 "plan_errors": judged.plan_errors.astype(np.float32),
                 "pose_errors": judged.pose_errors.astype(np.float32),
                 "score": judged.score,
+                "overlap": judged.overlap.astype(np.float32),
                 "progress": step.plan.progress,
+                "scaffold": np.array(judged.likeness, np.float32),
                 "latency_live": _stages(recorded and recorded.plan.latency),
                 "latency_replayed": _stages(step.plan.latency),
             }
         )
+        for switch in judged.switches:
+            self._switches.append((len(self._rows) - 1, *switch))
 
     def arrays(self, zero: float) -> dict[str, np.ndarray]:
         """For plans.npz; times are s after ``zero``, the beginning of the bag."""
@@ -73,9 +79,13 @@ class Sheet:
         found["episode"] = np.searchsorted(used, found["episode"]).astype(np.int32)
         for name in ("moment", "start"):
             found[name] = found[name] - zero
+        found["switches"] = np.array(self._switches, np.float64).reshape(-1, 5)
+        found["switches"][:, 3:] -= zero
         return found
 
-    def describe(self, episodes: Sequence[Episode], zero: float, now: float) -> dict:
+    def describe(
+        self, episodes: Sequence[Episode], zero: float, now: float, motion: Motion | None
+    ) -> dict:
         """For result.json."""
         used = sorted({row["episode"] for row in self._rows})
         return {
@@ -85,7 +95,11 @@ class Sheet:
             "max_abs_difference": max(self._differences, default=None),
             "identical_observations": sum(self._identical) if self._identical else None,
             "not_replayed": dict(self.faults),
-            "episodes": [_describe(episodes[number], zero, now) for number in used],
+            "episodes": [
+                _describe(episodes[number], zero, now)
+                | {"motion": None if motion is None else motion.describe(number)}
+                for number in used
+            ],
         }
 
 
