@@ -35,7 +35,7 @@ ALLOWED = {
     "bringup": {"robots"},
 }
 # may be imported by every room, and import nothing but each other
-COMMON = {"errors", "resources", "stamps"}
+COMMON = {"errors", "intervals", "resources", "stamps"}
 # may import every room
 ENTRANCES = {"nodes", "cli", "commands"}
 # rooms that have to work where torch is not installed

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dm0_ros.commands.eval import eval as eval_
 from dm0_ros.commands.scaffold_report import choose_checkpoint, find_recipe
 from dm0_ros.errors import CheckpointError, Dm0Error
+from dm0_ros.intervals import bootstrap, wilson
 from dm0_ros.policy.protocol import Latency, Plan, PolicySpec
 from dm0_ros.policy.reasoning import Thought
 from dm0_ros.policy.registry import find_checkpoint
@@ -24,7 +25,6 @@ from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.sim.simulator import Simulator
 from dm0_ros.sim.world import load_world
 from dm0_ros.training.expert import Expert, Scene
-from dm0_ros.training.intervals import bootstrap, wilson
 from dm0_ros.training.recipe import load_recipe
 from dm0_ros.training.rollout import draw_trials
 from dm0_ros.training.scaffold_pictures import TRUE_BOX_COLOUR, Album

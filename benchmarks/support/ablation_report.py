@@ -9,7 +9,7 @@ import numpy as np
 from support.ablation_cells import CELLS
 from support.ablation_run import KINDS
 
-from dm0_ros.training.intervals import bootstrap, wilson
+from dm0_ros.intervals import bootstrap, wilson
 
 COMPARISONS = (
     *((cell.name, "none") for cell in CELLS if cell.levels and cell.decouple),

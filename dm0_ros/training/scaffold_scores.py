@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dm0_ros.intervals import bootstrap, wilson
 from dm0_ros.scaffold.content import Scaffold
 from dm0_ros.scaffold.levels import Level
 from dm0_ros.scaffold.places import box_iou, path_error, to_pixels
-from dm0_ros.training.intervals import bootstrap, wilson
 
 PICTURE_WIDTH = 224
 """Pixels that the main view counts as wide, whatever camera it is of."""
