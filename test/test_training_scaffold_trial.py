@@ -229,10 +229,13 @@ def test_the_recipe_is_the_one_that_the_checkpoint_is_named_after():
         find_recipe("nano-navigation", with_scaffold, "")
 
 
-def test_a_checkpoint_must_reason(tmp_path):
-    with pytest.raises(CheckpointError, match="says nothing before it acts"):
-        choose_checkpoint("nano-franka", "franka", "")
-    with pytest.raises(CheckpointError, match="reasons for franka and dance"):
+def test_a_checkpoint_must_reason():
+    name, settings = choose_checkpoint("", "franka", "")
+    assert name == "nano-franka-reason" and settings.scaffold is not None
+    for chosen, robot, task in (("nano-franka", "franka", ""), ("", "franka", "pick")):
+        with pytest.raises(CheckpointError, match="says nothing before it acts"):
+            choose_checkpoint(chosen, robot, task)
+    with pytest.raises(CheckpointError, match="for franka and task dance"):
         choose_checkpoint("", "franka", "dance")
 
 

@@ -83,7 +83,8 @@ def test_it_finds_what_it_is_asked_for(name, tmp_path):
 
 
 def test_the_one_for_a_robot_is_found_by_what_it_was_trained_for():
-    assert choose_shipped("franka") == "nano-franka"
+    assert choose_shipped("franka") == "nano-franka-reason"
+    assert choose_shipped("franka", "pick") == "nano-franka-pick"
     assert choose_shipped("ur5", "touch") == "nano-ur5"
     with pytest.raises(
         CheckpointError, match=r"no checkpoint .* for franka and task dance; .*touch"

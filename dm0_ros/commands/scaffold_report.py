@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from dm0_ros.errors import CheckpointError, Dm0Error
-from dm0_ros.policy.registry import find_checkpoint, list_shipped
+from dm0_ros.policy.registry import choose_shipped, find_checkpoint
 from dm0_ros.policy.settings import PolicySettings
 from dm0_ros.training.recipe import ArmRecipe, load_recipe
 
@@ -12,25 +12,16 @@ _PREFIX = "dm0-"  # that names of checkpoints have before the recipe's
 
 
 def choose_checkpoint(name: str, robot: str, task: str) -> tuple[str, PolicySettings]:
-    """The checkpoint of that name and its settings; without one, the first shipped one that
-    reasons, for the robot and, where given, the task. Raises `CheckpointError`."""
-    if name:
-        settings = find_checkpoint(name, robot).load_settings()
-        if settings.scaffold is None:
-            raise CheckpointError(
-                f"{settings.name} says nothing before it acts: its policy.yaml has no section "
-                "'scaffold'. Choose a checkpoint that was trained with scaffolds"
-            )
-        return name, settings
-    for shipped in list_shipped():
-        settings = find_checkpoint(shipped).load_settings()
-        fits = robot in settings.robots and task in ("", settings.task)
-        if fits and settings.scaffold is not None:
-            return shipped, settings
-    raise CheckpointError(
-        f"no checkpoint that comes with the package reasons for {robot}{task and f' and {task}'}; "
-        "give one of your own with --checkpoint"
-    )
+    """The checkpoint of that name and its settings; without one, the shipped one for the robot
+    and, where given, the task. Raises `CheckpointError` where it does not reason."""
+    name = name or choose_shipped(robot, task)
+    settings = find_checkpoint(name, robot).load_settings()
+    if settings.scaffold is None:
+        raise CheckpointError(
+            f"{settings.name} says nothing before it acts: its policy.yaml has no section "
+            "'scaffold'. Choose a checkpoint that was trained with scaffolds"
+        )
+    return name, settings
 
 
 def find_recipe(name: str, settings: PolicySettings, task: str) -> ArmRecipe:

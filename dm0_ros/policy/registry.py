@@ -47,14 +47,19 @@ def list_shipped() -> list[str]:
 
 
 def choose_shipped(robot: str, task: str = "") -> str:
-    """Name of the shipped checkpoint for a robot and, where given, a task: the first by name.
+    """Name of the shipped checkpoint for a robot and, where given, a task.
 
-    Raises `CheckpointError` that lists what there is.
+    One that reasons before others; of several the first by name. Raises `CheckpointError` that
+    lists what there is.
     """
     known = {name: load_settings(find_resource("checkpoints", name)) for name in list_shipped()}
-    for name, settings in known.items():
-        if robot in settings.robots and task in ("", settings.task):
-            return name
+    fitting = [
+        name
+        for name, settings in known.items()
+        if robot in settings.robots and task in ("", settings.task)
+    ]
+    if fitting:
+        return min(fitting, key=lambda name: known[name].scaffold is None)
     there = [
         f"{name} ({', '.join(settings.robots)}: {settings.task})"
         for name, settings in known.items()
