@@ -29,6 +29,7 @@ from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.scaffold.drawing import draw_box, draw_caption, draw_path, draw_waypoints, enlarge
 from dm0_ros.scaffold.lifting import Lifted, lift_sketch
+from dm0_ros.scaffold.relevance import Relevance
 from dm0_ros.scaffold.sketch import Sketch
 from dm0_ros.sim.world import load_world
 
@@ -77,6 +78,7 @@ class OverlayNode(Node):
         self._plan: Plan | None = None
         self._sketch: Sketch | None = None
         self._sketched = -math.inf  # s: stamp of the picture that the scaffold is about
+        self._relevance = Relevance()
         self._status = ExecutorStatus()
         self._projections = _find_projections(self._spec)
         self._open(compressed)
@@ -105,9 +107,9 @@ class OverlayNode(Node):
             self.create_subscription(kind, topic, partial(self._take_picture, view), SENSOR)
 
     def _take_status(self, message: ExecutorStatus) -> None:
-        if message.epoch > self._status.epoch and self._sketch is not None:
-            self._sketch = None
-            self._markers.publish(self._maker.clear(message.header.stamp))
+        if message.epoch > self._status.epoch:
+            self._relevance.reset(to_seconds(message.header.stamp))
+            self._drop_scaffold(message)
         self._status = message
         if self._chunk is not None and self._chunk.epoch < message.epoch:
             # A reset voids older plans: what they wanted is not what the robot will do.
@@ -120,11 +122,22 @@ class OverlayNode(Node):
         except PlanError as error:
             self.get_logger().warning(f"not drawn: {error}", throttle_duration_sec=5.0)
             return
+        self._relevance.follow(message.instruction, plan.start)
+        if not self._relevance.covers(self._sketched):
+            self._drop_scaffold(message)
         self._chunk, self._plan, self._paths = message, plan, paths
         self._markers.publish(self._maker.show_plan(message.header.stamp, paths, plan.step))
 
+    def _drop_scaffold(self, cause: ActionChunk | ExecutorStatus) -> None:
+        """Show the newest one no longer, because of a message."""
+        if self._sketch is not None:
+            self._sketch = None
+            self._markers.publish(self._maker.clear(cause.header.stamp))
+
     def _take_scaffold(self, message: SpatialScaffold) -> None:
         sketch, stamp = Sketch.of(message), message.header.stamp
+        if not self._relevance.covers(to_seconds(stamp)):
+            return
         self._sketch, self._sketched = sketch, to_seconds(stamp)
         if self._is_stale(read_clock(self.get_clock())):
             self.get_logger().warning(

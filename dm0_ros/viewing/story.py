@@ -17,6 +17,7 @@ from dm0_ros.errors import PlanError
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.policy.wire import read_plan
 from dm0_ros.robots.spec import RobotSpec
+from dm0_ros.scaffold.relevance import Relevance
 from dm0_ros.scaffold.sketch import Sketch
 from dm0_ros.stamps import to_seconds
 from dm0_ros.viewing.log import Log, Pace
@@ -60,6 +61,8 @@ class Story:
         self._tools = ToolPaths(spec)
         self._plan: Plan | None = None
         self._instruction = ""
+        self._relevance = Relevance()
+        self._sketched: float | None = None  # s: stamp of the scaffold that is shown
         self._status: tuple[int, str, int] | None = None  # state, reason, epoch
         self._told: dict[str, float] = {}  # by line of a joint: moment of its last value
         self._pause = max(_PAUSE, 3.0 / rate)
@@ -114,6 +117,8 @@ class Story:
             self._log.write(moment, f"not shown: {error}", "WARN")
             return
         self._plan = plan
+        self._relevance.follow(message.instruction, plan.start)
+        self._drop_scaffold(moment)
         self._views.follow(plan, paths)
         times = [float(part) for part in message.latency_ms]
         stages = zip(STAGES, [*times, sum(times)], strict=True)
@@ -130,8 +135,9 @@ class Story:
         self._status = (int(message.state), message.reason, int(message.epoch))
         if before is not None and message.epoch > before[2]:
             self._plan = None
-            self._views.forget(moment)
-            self._log.clear("scaffold", moment)
+            self._relevance.reset(moment)
+            self._drop_scaffold(moment)
+            self._views.forget_plan(moment)
         self._tell_state(message, moment, before)
         if self._pace.is_due("status", moment):
             for name in ("time_left", "observation_age", "seam"):
@@ -153,6 +159,10 @@ class Story:
         """A dm0_ros/SpatialScaffold: its words, and on its view what it marks."""
         moment, rerun = _stamp(message, received), self._log.rerun
         sketch = Sketch.of(message)
+        if not self._relevance.covers(moment):
+            self._log.write(received, f"late, about what is over: {sketch.subtask}")
+            return
+        self._sketched = moment
         words = f"**refused**: {sketch.refusal}" if sketch.refusal else f"**{sketch.subtask}**"
         if message.text:
             words += f"\n\n```\n{message.text}\n```"
@@ -161,6 +171,13 @@ class Story:
         if sketch.refusal:
             self._log.write(moment, f"scaffold refused: {sketch.refusal}", "WARN")
         self._views.sketch(sketch, moment)
+
+    def _drop_scaffold(self, moment: float) -> None:
+        """Show no more of the newest one where it is about what is over."""
+        if self._sketched is not None and not self._relevance.covers(self._sketched):
+            self._sketched = None
+            self._views.forget_scaffold(moment)
+            self._log.clear("scaffold", moment)
 
     def take_jpeg(self, slot: str, message, received: float) -> None:
         """A sensor_msgs/CompressedImage, passed on as it is."""

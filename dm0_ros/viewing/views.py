@@ -50,7 +50,7 @@ class Views:
         picture = self._log.rerun.EncodedImage(contents=data, media_type=kind)
         self._log.tell(f"camera/{slot}", moment, picture)
         if self._sketch is not None and moment - self._sketched > _SCAFFOLD_LIFE:
-            self._remove_scaffold(moment)
+            self.forget_scaffold(moment)
         if slot in self._projections and self._plan is not None:
             self._show_plan(slot, moment)
 
@@ -72,7 +72,7 @@ class Views:
     def sketch(self, sketch: Sketch, moment: float) -> None:
         """What a scaffold marks, at the moment of its picture; of a refused one nothing."""
         moment = max(moment, self._cleared)
-        self._remove_scaffold(moment)
+        self.forget_scaffold(moment)
         if sketch.refusal:
             return
         self._sketch, self._sketched = sketch, moment
@@ -92,14 +92,14 @@ class Views:
             dots = rerun.Points2D(np.concatenate(sketch.paths), colors=[PATH_COLOUR], radii=[3.0])
             self._log.tell(f"{place}/points", moment, dots)
 
-    def forget(self, moment: float) -> None:
-        """After a reset: what older plans wanted and older scaffolds said is void."""
+    def forget_plan(self, moment: float) -> None:
+        """What the newest plan wanted is void."""
         self._plan = None
-        self._remove_scaffold(moment)
         for slot in self._projections:
             self._log.clear(f"camera/{slot}/plan", moment)
 
-    def _remove_scaffold(self, moment: float) -> None:
+    def forget_scaffold(self, moment: float) -> None:
+        """What the newest scaffold marks is no longer shown."""
         if self._sketch is not None:
             self._log.clear(f"camera/{self._sketch.view}/scaffold", moment)
             self._sketch, self._cleared = None, moment

@@ -219,6 +219,53 @@ def test_old_scaffold_is_not_drawn_and_a_reset_ends_it(graph):
     assert not near(newest(graph, pictures)[100:], BOX_COLOUR).any()
 
 
+def test_scaffold_of_what_is_over_is_not_drawn(graph, overlay):
+    """Neither what was said for another instruction nor what comes after a reset too late."""
+    Sensors(graph, SPEC)
+    pictures = graph.collect(Image, f"overlay/{VIEW}/image", SENSOR)
+    markers = graph.collect(MarkerArray, "overlay/markers", COMMAND)
+    chunks = graph.publisher(ActionChunk, "action_chunk", COMMAND)
+    scaffolds = graph.publisher(SpatialScaffold, "scaffold", COMMAND)
+    status = graph.publisher(ExecutorStatus, "executor_status", STATUS)
+
+    def plan_for(instruction):
+        markers.clear()
+        message = chunk_from_plan(make_plan(graph))
+        message.instruction = instruction
+        chunks.publish(message)
+        graph.wait(lambda: any(m.ns == "plan" for m in all_markers()), "markers of the plan")
+
+    def all_markers():
+        return [marker for message in markers for marker in message.markers]
+
+    def words():
+        return [(m.action, m.text) for m in all_markers() if m.ns == "subtask"]
+
+    scaffolds.publish(make_scaffold(graph, age=0.2))
+    graph.wait(lambda: words() == [(Marker.ADD, "reach the red block")], "the scaffold's markers")
+    late = make_scaffold(graph, age=0.1, subtask="late")
+    plan_for("touch the red block")
+    assert near(newest(graph, pictures)[100:], BOX_COLOUR).any()
+    plan_for("touch the blue block")
+    assert words() == [(Marker.DELETE, "")]
+    assert not near(newest(graph, pictures)[100:], BOX_COLOUR).any()
+    answer = make_scaffold(graph, subtask="reach the blue block")
+    markers.clear()
+    for message in (late, answer):
+        scaffolds.publish(message)
+    graph.wait(words, "markers of the answer")
+    assert words() == [(Marker.ADD, "reach the blue block")]
+    reset = ExecutorStatus(epoch=1)
+    reset.header.stamp = to_time(read_clock(graph.node.get_clock()))
+    markers.clear()
+    status.publish(reset)
+    graph.wait(words, "the markers' removal")
+    scaffolds.publish(answer)
+    plan_for("touch the blue block")
+    assert words() == [], "it came after the reset"
+    assert not near(newest(graph, pictures)[100:], BOX_COLOUR).any()
+
+
 def test_two_arms_have_a_path_each(graph):
     graph.start("overlay", "robot:=aloha")
     markers = graph.collect(MarkerArray, "overlay/markers", COMMAND)
