@@ -202,6 +202,10 @@ def test_texts_begin_a_period_apart(make):
     thinker.offer(observe(2.0))
     assert rests(thinker)
     assert begun == [1.0]
+    thinker.reset()
+    thinker.offer(observe(3.0))
+    wait(arrived)
+    assert begun == [1.0, 3.0], "of another task the first begins at once"
 
 
 def test_it_prepares_in_its_own_thread(make):

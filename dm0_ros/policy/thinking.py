@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -38,13 +39,14 @@ class Thinker:
         period: float,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        """``period`` s at least between the begins of two texts; ``prepare`` is called once, first
-        thing in the thread."""
+        """``period`` s at least between the begins of two texts of a task; ``prepare`` is called
+        once, first thing in the thread."""
         self._write, self._fail, self._listen = write, fail, listen
         self._period, self._prepare = period, prepare
         self._changed = threading.Condition()
         self._newest: Observation | None = None
         self._thought: Thought | None = None
+        self._begun = -math.inf  # monotonic s: begin of the newest text of this task
         self._task = 0  # rises with every reset: texts of an earlier one are worth nothing
         self._planning = False
         self._writing: int | None = None  # the task that a text is being written for
@@ -93,6 +95,7 @@ class Thinker:
         with self._changed:
             self._task += 1
             self._newest = self._thought = None
+            self._begun = -math.inf
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -110,10 +113,8 @@ class Thinker:
             self._prepare()
         finally:
             ready.set()
-        begun = -self._period
-        while (job := self._wait_for_work(begun + self._period)) is not None:
+        while (job := self._wait_for_work()) is not None:
             task, observation = job
-            begun = time.monotonic()
             try:
                 thought = self._write(observation, partial(self._proceed, task))
             except Exception as error:  # told, not lost: see the class
@@ -125,22 +126,26 @@ class Thinker:
                     self._thought = thought
             self._listen(thought)
 
-    def _wait_for_work(self, earliest: float) -> tuple[int, Observation] | None:
-        """Number of the task and what to write about, not before ``earliest``; None: the end."""
+    def _wait_for_work(self) -> tuple[int, Observation] | None:
+        """Number of the task and what to write about, when a text is due; None: the end."""
+
+        def time_left() -> float:
+            return self._begun + self._period - time.monotonic()
 
         def ready() -> bool:
-            due = self._newest is not None and time.monotonic() >= earliest
+            due = self._newest is not None and time_left() <= 0
             return self._closed or (due and not self._planning)
 
         with self._changed:
             self._writing = None
             self._changed.notify_all()
             while not ready():
-                left = earliest - time.monotonic()
+                left = time_left()
                 self._changed.wait(left if left > 0 else None)
             if self._closed:
                 return None
             observation, self._newest = self._newest, None
+            self._begun = time.monotonic()
             self._writing = self._task
             return self._task, observation
 
