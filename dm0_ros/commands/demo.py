@@ -21,6 +21,7 @@ from dm0_ros.errors import Dm0Error
 
 _READY_TIME = 180.0  # s until every node must be ready; loading torch on a busy machine is slow
 _FILM_RATE = 7.5  # pictures a second
+_DRAWING_TIME = 0.2  # s after a text that it is in the overlay's pictures
 _TAIL_TIME = 0.35  # s after the end of an episode that the film shows
 # Physics and commands must be on time; what looks, thinks and writes down may be late.
 _NICENESS = {"policy": 5, "overlay": 10, "recorder": 2}
@@ -252,7 +253,21 @@ def _save_still(path: Path, bag: Path, topic: str, episodes) -> None:
 
     from dm0_ros.replay.pictures import pick_frames
 
-    best = max(episodes, key=lambda episode: episode.success)
-    (frame,) = pick_frames(bag, topic, [best.started + 0.6 * best.seconds])
+    (frame,) = pick_frames(bag, topic, [_choose_moment(bag, episodes)])
     if frame is not None:
         Image.fromarray(frame.picture).save(path)
+
+
+def _choose_moment(bag: Path, episodes) -> float:
+    """When there is most to see (s): a text was just written, or else the arm is half-way."""
+    from dm0_ros.replay.bag import read_messages
+
+    told = [message.time for message in read_messages(bag, ["/scaffold"]) if message.content.valid]
+    for episode in episodes:
+        # By the touch there is no way left that plan or text could show.
+        half = episode.started + 0.5 * episode.seconds
+        for moment in told if episode.success else ():
+            if episode.started < moment < half:
+                return moment + _DRAWING_TIME
+    best = max(episodes, key=lambda episode: episode.success)
+    return best.started + 0.6 * best.seconds
