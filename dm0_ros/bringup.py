@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.resources import find_resource
@@ -20,6 +20,18 @@ from dm0_ros.resources import find_resource
 if TYPE_CHECKING:
     from dm0_ros.robots.spec import RobotSpec
 
+
+class Recorded(Protocol):
+    """By what a bag was recorded: `dm0_ros.replay.staging.Staging`."""
+
+    robot: str
+    simulated: bool
+    compressed: bool
+    policy: Mapping[str, Any]
+
+
+# Names that a graph shares with others unless it is told not to.
+_ALL_OWN = {f"/{name}": name for name in ("tf", "tf_static", "diagnostics")}
 EMPTY = "''"  # an empty text among ROS arguments, which are YAML
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
@@ -62,6 +74,27 @@ ARGUMENTS = (
     Argument("log_level", "info", "Least severity that nodes log.", LOG_LEVELS),
 )
 
+_SHARED = {argument.name: argument for argument in ARGUMENTS}
+
+# Of a graph that a bag is played into; `bag` comes first on every way to start.
+REPLAY_ARGUMENTS = (
+    Argument("robot", "", "Name in config/, or a YAML's path; empty: the recorded one."),
+    Argument("checkpoint", "", "By name, or a folder's path; empty: the recorded one."),
+    _SHARED["device"],
+    Argument("seed", "", "Of the policy's noise; empty: the recorded one."),
+    Argument("rate", "1.0", "Seconds of the bag in a second, 0.05 to 4."),
+    Argument("from", "0", "Begin so many seconds after the bag's beginning."),
+    Argument("to", "0", "End so many seconds after the bag's beginning; 0: its end."),
+    Argument("instruction", "", "One task of all the time, instead of the recorded ones."),
+    Argument("recorded", "false", "Also the recorded outputs, below recorded/.", _FLAG),
+    Argument("namespace", "", "Of the recorded graph, where a bag has several."),
+    Argument("into", "replay", "Namespace of the live graph, away from any robot."),
+    Argument("figures", "", "JSON file for what came of it."),
+    _SHARED["overlay"],
+    _SHARED["params_file"],
+    _SHARED["log_level"],
+)
+
 
 @dataclass(frozen=True)
 class Process:
@@ -73,9 +106,9 @@ class Process:
     remaps: Mapping[str, str] = field(default_factory=dict)
 
 
-def defaults() -> dict[str, str]:
+def defaults(arguments: Sequence[Argument] = ARGUMENTS) -> dict[str, str]:
     """Every argument's default by name."""
-    return {argument.name: argument.default for argument in ARGUMENTS}
+    return {argument.name: argument.default for argument in arguments}
 
 
 def describe(robot: str, **chosen: str) -> tuple[Process, ...]:
@@ -99,6 +132,55 @@ def describe_recorder(robot: str, path: str, **parameters: Any) -> Process:
         path = os.path.join("bags", f"{Path(robot).stem}_{moment}")
     # Stamps are what they are: a bag's own times are those of reception.
     return Process("recorder", False, {"path": path, "robot": robot, **parameters})
+
+
+def describe_replay(bag: str, like: Recorded, /, **chosen: str) -> tuple[Process, ...]:
+    """The graph that a bag is played into, in simulated time; the player's end is its end.
+
+    ``like`` is what it was recorded by, ``chosen`` overrides the `defaults` of
+    `REPLAY_ARGUMENTS`. Raises `Dm0Error` where commands could reach a robot.
+    """
+    from dm0_ros.robots.loading import load_robot
+
+    values = _check(chosen, REPLAY_ARGUMENTS)
+    _keep_away(values["into"], load_robot(like.robot))
+    common = {"robot": like.robot, "use_sim_time": True}
+    moving = {**common, "autostart": True, "simulated": like.simulated}
+    pictures = {"compressed": like.compressed}
+    network = {**like.policy, "device": values["device"]}
+    player = {
+        "bag": bag,
+        "robot": like.robot,
+        "recorded": values["recorded"] == "true",
+        "instruction": values["instruction"],
+        "recorded_namespace": values["namespace"],
+        "figures": values["figures"],
+        "begin": _number("from", values["from"]),
+        "end": _number("to", values["to"]),
+        "rate": _number("rate", values["rate"]),
+    }
+    processes = [
+        Process("player", False, player),  # it tells the time
+        Process("executor", True, moving),
+        Process("policy", True, {**moving, **pictures, **network}),
+    ]
+    if values["overlay"] == "true":
+        processes.append(Process("overlay", False, {**common, **pictures}))
+    return tuple(replace(process, remaps=_ALL_OWN) for process in processes)
+
+
+def _keep_away(namespace: str, spec: RobotSpec) -> None:
+    """Raise `Dm0Error` where commands of a replay could reach a robot."""
+    if not namespace.strip("/"):
+        raise Dm0Error(
+            "into: a replay has a namespace of its own, or its commands would reach a robot that "
+            "listens; leave it as it is, or choose another"
+        )
+    if wide := [sink.topic for sink in spec.sinks if sink.topic.startswith("/")]:
+        raise Dm0Error(
+            f"{spec.name}: {', '.join(wide)} begins with a slash, so that no namespace keeps it "
+            "from a robot; choose a robot YAML without it"
+        )
 
 
 def _describe_graph(robot: str, spec: RobotSpec, values: Mapping[str, str]) -> tuple[Process, ...]:
@@ -144,15 +226,15 @@ def _describe_base(
     )
 
 
-def _check(chosen: Mapping[str, str]) -> dict[str, str]:
-    known = {argument.name: argument for argument in ARGUMENTS}
+def _check(chosen: Mapping[str, str], arguments: Sequence[Argument] = ARGUMENTS) -> dict[str, str]:
+    known = {argument.name: argument for argument in arguments}
     for name, value in chosen.items():
         if name not in known:
             raise Dm0Error(f"there is no argument {name}; there are {', '.join(known)}")
         choices = known[name].choices
         if choices and value not in choices:
             raise Dm0Error(f"{name} is '{value}'; choose one of {', '.join(choices)}")
-    return {**defaults(), **chosen}
+    return {**defaults(arguments), **chosen}
 
 
 def _whole_number(name: str, text: str) -> int:
@@ -160,6 +242,13 @@ def _whole_number(name: str, text: str) -> int:
         return int(text)
     except ValueError as error:
         raise Dm0Error(f"{name} is '{text}'; give a whole number") from error
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise Dm0Error(f"{name} is '{text}'; give a number") from error
 
 
 def ros_arguments(process: Process, **chosen: str) -> list[str]:

@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dm0_ros import bringup
+from dm0_ros.commands import live_replay
+from dm0_ros.commands.replay import replay
 from dm0_ros.commands.up import Follower, up
 from dm0_ros.errors import Dm0Error
 from dm0_ros.resources import find_resource, list_resources
@@ -151,6 +154,7 @@ def test_every_described_process_is_a_node_of_the_package():
     processes = [
         *bringup.describe("franka", sim="true"),
         *bringup.describe("mobile_base", sim="true"),
+        *bringup.describe_replay("there", LIKE),
     ]
     for process in processes:
         assert (ROOT / "dm0_ros/nodes" / f"{process.name}.py").is_file()
@@ -171,7 +175,7 @@ def test_launch_files_say_nothing_of_their_own():
     assert {path.name for path in files} >= {"franka.launch.py", "panda.launch.py"}
     for path in files:
         source = path.read_text()
-        assert "describe_launch(" in source and len(source.splitlines()) < 15
+        assert re.search(r"describe_(replay_)?launch\(", source) and len(source.splitlines()) < 15
         assert path.name.removesuffix(".launch.py") in source
 
 
@@ -180,6 +184,68 @@ def test_every_robot_has_a_launch_file():
     offered = [re.findall(r'"(\w+)"', path.read_text().partition("robots=")[2]) for path in files]
     robots = {name.removesuffix(".yaml") for name in list_resources("config", ".yaml")}
     assert {name for names in offered for name in names} >= robots - {"checkpoints"}
+
+
+LIKE = SimpleNamespace(
+    robot="franka",
+    simulated=True,
+    compressed=True,
+    policy={"checkpoint": "mine", "seed": 3},
+)
+
+
+def by_name_of_replay(like=LIKE, **chosen):
+    return {process.name: process for process in bringup.describe_replay("there", like, **chosen)}
+
+
+def test_a_replay_has_the_recorded_graph_in_simulated_time_and_one_clock():
+    graph = by_name_of_replay(device="cuda", rate="0.5", recorded="true")
+    assert list(graph) == ["player", "executor", "policy", "overlay"]
+    player = graph.pop("player").parameters
+    assert player["bag"] == "there" and player["rate"] == 0.5 and player["recorded"] is True
+    assert "use_sim_time" not in player
+    for process in graph.values():
+        assert process.parameters["use_sim_time"] is True
+        assert process.remaps["/tf"] == "tf" and process.remaps["/diagnostics"] == "diagnostics"
+    policy = graph["policy"].parameters
+    expected = {"checkpoint": "mine", "seed": 3, "device": "cuda", "simulated": True}
+    assert expected.items() <= policy.items() and policy["compressed"] is True
+    assert graph["executor"].parameters["autostart"] is True
+    assert "overlay" not in by_name_of_replay(overlay="false")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"into": "/"}, "into: a replay has a namespace of its own"),
+        ({"rate": "fast"}, "rate is 'fast'; give a number"),
+        ({"overlay": "maybe"}, "overlay.*'maybe'"),
+        ({"sim": "true"}, "no argument sim"),
+    ],
+)
+def test_a_replay_that_could_reach_a_robot_or_makes_no_sense_is_refused(chosen, sentence):
+    with pytest.raises(Dm0Error, match=sentence):
+        by_name_of_replay(**chosen)
+
+
+def test_a_robot_whose_commands_no_namespace_keeps_is_refused(tmp_path):
+    text = find_resource("config", "franka.yaml").read_text()
+    path = tmp_path / "wide.yaml"
+    path.write_text(text.replace("topic: gripper_controller", "topic: /gripper_controller"))
+    like = SimpleNamespace(**{**vars(LIKE), "robot": str(path)})
+    with pytest.raises(Dm0Error, match="/gripper_controller/commands begins with a slash"):
+        by_name_of_replay(like)
+
+
+def test_dm0_replay_live_has_every_argument_of_the_launch_file(monkeypatch):
+    found = {}
+    monkeypatch.setattr(live_replay, "play", lambda bag, **chosen: found.update(chosen))
+    replay(Path("there"), live=True)
+    expected = bringup.defaults(bringup.REPLAY_ARGUMENTS)
+    del expected["log_level"]
+    assert found == expected
+    with pytest.raises(Dm0Error, match=r"--latency.*without --live"):
+        replay(Path("there"), live=True, latency="0")
 
 
 def test_bringup_needs_no_ros():

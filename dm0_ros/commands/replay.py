@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`dm0 replay`: a recorded bag through a policy, without a graph."""
+"""`dm0 replay`: a recorded bag through a policy, without a graph, or into a live one."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def replay(
         float | None, typer.Option(min=0.001, help="plan so often (s) [when plans were recorded]")
     ] = None,
     instruction: Annotated[
-        str, typer.Option(help="with --every, for the whole bag [the recorded ones]")
+        str, typer.Option(help="with --every or --live, for the whole bag [the recorded ones]")
     ] = "",
     begin: Annotated[
         float | None, typer.Option("--from", min=0.0, help="s after the bag's beginning")
@@ -33,6 +33,20 @@ def replay(
     threads: Annotated[int, typer.Option(min=0, help="of the network; 0: as recorded")] = 0,
     namespace: Annotated[str, typer.Option(help="of the recorded graph")] = "",
     json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="play it into a live graph that reaches no robot")
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(min=0.05, max=4.0, help="with --live: s of the bag in a second")
+    ] = 1.0,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="with --live: recorded outputs too, on recorded/...")
+    ] = False,
+    overlay: Annotated[bool, typer.Option(help="with --live: draw the plans")] = True,
+    into: Annotated[str, typer.Option(help="with --live: namespace of the live graph")] = "replay",
+    params_file: Annotated[
+        str, typer.Option(help="with --live: YAML of ROS parameters of its nodes")
+    ] = "",
 ) -> None:
     """Show a policy what it saw, see what it plans, and what the executor would have commanded.
 
@@ -40,11 +54,25 @@ def replay(
     same numbers. Ends with 0 however far plans are apart, and with 1 where none could be made.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from dm0_ros.commands.live_replay import play
+    from dm0_ros.commands.up import as_text
     from dm0_ros.errors import Dm0Error
     from dm0_ros.replay.lateness import Lateness
     from dm0_ros.replay.run import Wishes, prepare
     from dm0_ros.replay.run import replay as run
 
+    if live:
+        if every is not None or latency != "measured" or threads:
+            raise Dm0Error("--every, --latency and --threads are for a replay without --live")
+        texts = {
+            **{"robot": robot, "checkpoint": checkpoint, "device": device, "rate": rate},
+            **{"seed": "" if seed is None else seed, "from": begin or 0, "to": end or 0},
+            **{"instruction": instruction, "recorded": recorded, "namespace": namespace},
+            **{"into": into, "figures": json_path or "", "overlay": overlay},
+            **{"params_file": params_file},
+        }
+        play(bag, **{name: as_text(value) for name, value in texts.items()})
+        return
     if instruction and every is None:
         raise Dm0Error("an instruction of your own needs times of your own: add --every SECONDS")
     wishes = Wishes(

@@ -41,13 +41,13 @@ def up(
     """
     from dm0_ros import bringup
 
-    chosen = {name: _as_text(value) for name, value in locals().items() if name in _names()}
+    chosen = {name: as_text(value) for name, value in locals().items() if name in _names()}
     commands = {
         process.name: bringup.command(process, **chosen)
         for process in bringup.describe(robot, **chosen)
     }
     environment = {**os.environ, **bringup.environment()}
-    _supervise(commands, environment, Path(tempfile.mkdtemp(prefix="dm0_up_")))
+    supervise(commands, environment, Path(tempfile.mkdtemp(prefix="dm0_up_")))
 
 
 def _names() -> set[str]:
@@ -56,12 +56,18 @@ def _names() -> set[str]:
     return set(bringup.defaults())
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> str:
+    """A value as launch arguments have it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _supervise(commands: dict[str, list[str]], environment: dict[str, str], logs: Path) -> None:
-    """Run the processes until a signal, or until one of them ends, which raises `Dm0Error`."""
+def supervise(
+    commands: dict[str, list[str]], environment: dict[str, str], logs: Path, until: str = ""
+) -> None:
+    """Run the processes until a signal, or until one of them ends, which raises `Dm0Error`.
+
+    Unless it is the one named ``until``, and it has done its work.
+    """
     from dm0_ros.commands.processes import Processes
 
     followers = [Follower(name, logs / f"{name}.log") for name in commands]
@@ -76,6 +82,8 @@ def _supervise(commands: dict[str, list[str]], environment: dict[str, str], logs
             while not stopping:
                 for follower in followers:
                     follower.show()
+                if until and processes.status(until) == 0:
+                    break
                 processes.check()
                 time.sleep(_LOOK_PERIOD)
     finally:

@@ -2,6 +2,7 @@
 """What a recorder needs to know of topics that others publish: their class, and their quality."""
 
 import importlib
+from collections.abc import Sequence
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
@@ -15,6 +16,7 @@ from rosbags.interfaces import (
 )
 
 _DEPTH = 100  # messages of a topic that may wait while a chunk is compressed
+_WAITING = 10  # messages of a played topic that may be on their way
 _FOREVER = QosTime(9223372036, 854775807)  # s, ns: how rosbag2 writes an infinite duration
 
 
@@ -41,6 +43,18 @@ def match(publishers: list[TopicEndpointInfo]) -> QoSProfile:
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if lasting else DurabilityPolicy.VOLATILE,
+    )
+
+
+def offer(qualities: Sequence[Qos]) -> QoSProfile:
+    """The quality to play a recorded topic with: what its publishers offered, see `describe`."""
+    reliable = not any(q.reliability is QosReliability.BEST_EFFORT for q in qualities)
+    lasting = any(q.durability is QosDurability.TRANSIENT_LOCAL for q in qualities)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=_DEPTH if lasting else _WAITING,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if lasting else DurabilityPolicy.VOLATILE,
     )

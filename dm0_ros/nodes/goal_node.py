@@ -2,6 +2,7 @@
 """A lifecycle node with one action, one thread that thinks, and its health on /diagnostics."""
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,10 @@ class GoalNode(LifecycleNode, ABC):
     def now(self) -> float:
         """Seconds of the node's clock."""
         return read_clock(self.get_clock())
+
+    def choose_stopwatch(self) -> Callable[[], float]:
+        """What errands measure time by (s): simulated time where there is one."""
+        return self.now if self.value("use_sim_time") else time.monotonic
 
     def employ(self) -> None:
         """Begin the thread that thinks."""

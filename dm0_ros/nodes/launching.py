@@ -2,7 +2,9 @@
 """The graph of `dm0_ros.bringup` as a launch description. Needs ROS 2's launch and launch_ros."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
@@ -12,6 +14,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from dm0_ros import bringup
 from dm0_ros.errors import ResourceError
+from dm0_ros.replay.staging import stage
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.description import find_root, load_urdf
@@ -31,15 +34,7 @@ def describe_launch(robots: tuple[str, ...], **defaults: str) -> LaunchDescripti
             description=f"{' or '.join(robots)}, or a YAML: by its path or its name in config/.",
         )
     ]
-    for argument in bringup.ARGUMENTS:
-        arguments.append(
-            DeclareLaunchArgument(
-                argument.name,
-                default_value=defaults.get(argument.name, argument.default),
-                description=argument.description,
-                choices=argument.choices or None,
-            )
-        )
+    arguments += _declare(bringup.ARGUMENTS, **defaults)
     arguments.append(
         DeclareLaunchArgument(
             "rviz",
@@ -49,6 +44,38 @@ def describe_launch(robots: tuple[str, ...], **defaults: str) -> LaunchDescripti
         )
     )
     return LaunchDescription([*arguments, OpaqueFunction(function=_make_nodes)])
+
+
+def describe_replay_launch() -> LaunchDescription:
+    """Launch arguments and processes for a bag that is played into a live graph."""
+    bag = DeclareLaunchArgument("bag", description="The bag: its folder, or an MCAP file.")
+    arguments = [bag, *_declare(bringup.REPLAY_ARGUMENTS)]
+    return LaunchDescription([*arguments, OpaqueFunction(function=_make_replay)])
+
+
+def _declare(
+    arguments: Sequence[bringup.Argument], **defaults: str
+) -> list[DeclareLaunchArgument]:
+    return [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=defaults.get(argument.name, argument.default),
+            description=argument.description,
+            choices=argument.choices or None,
+        )
+        for argument in arguments
+    ]
+
+
+def _make_replay(context: LaunchContext) -> list[Node]:
+    chosen = {
+        argument.name: LaunchConfiguration(argument.name).perform(context)
+        for argument in bringup.REPLAY_ARGUMENTS
+    }
+    bag = LaunchConfiguration("bag").perform(context)
+    processes = bringup.describe_replay(bag, stage(Path(bag), **chosen), **chosen)
+    chosen["namespace"] = chosen["into"]
+    return [_make_node(process, chosen) for process in processes]
 
 
 def _make_nodes(context: LaunchContext) -> list[Node]:

@@ -128,7 +128,8 @@ def run_node(
     """Run one node until SIGINT or SIGTERM; returns the exit status of the process.
 
     A `LifecycleNode` with ``autostart`` is configured and activated first; where that fails the
-    process ends with 1. Another node may have ``stop()``, called before it is destroyed.
+    process ends with 1. Another node may have ``stop()``, called before it is destroyed, and
+    ``done``, which becomes true when it has nothing left to do.
     ``threads`` > 1 runs callbacks of different groups at once.
     """
     stopping = _Stopping()
@@ -171,7 +172,7 @@ def _serve(node: Node, stopping: _Stopping, threads: int) -> int:
     executor = _make_executor(threads)
     executor.add_node(node)
     try:
-        while not stopping and rclpy.ok():
+        while not stopping and rclpy.ok() and not getattr(node, "done", False):
             executor.spin_once(timeout_sec=_WAKE_PERIOD)
         if hasattr(node, "stop"):
             node.stop()

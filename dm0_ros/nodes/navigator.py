@@ -206,7 +206,8 @@ class NavigatorNode(GoalNode):
             self._travelled = 0.0
             known = self._judge is not None and self._truth is not None
             self._judging = known and self._judge.begin(instruction, self._truth)
-        return Mission(instruction, self._look, self._think, self._output, settings)
+        timing = self.choose_stopwatch()
+        return Mission(instruction, self._look, self._think, self._output, settings, timing)
 
     def run(self, mission: Mission) -> Verdict:
         """See `Host`."""

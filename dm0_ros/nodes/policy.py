@@ -205,6 +205,7 @@ class PolicyNode(GoalNode):
             look=self._look,
             now=self.now,
             find_fault=self._find_fault,
+            monotonic=self.choose_stopwatch(),
             witness=self._tracing.tell,
         )
 

@@ -9,13 +9,13 @@ import math
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
+from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.storage_mcap import zstd
 from rosbags.serde import SerdeError
@@ -79,6 +79,7 @@ class Contents:
     end: float  # of the last one
     custom: Mapping[str, str]  # what its recorder added
     missing: Sequence[str] = ()  # sentences about what it lacks
+    qualities: Mapping[str, Sequence[Qos]] = field(default_factory=dict)  # offered, by topic
 
 
 def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[Message]:
@@ -153,6 +154,7 @@ def look_into(path: Path) -> Contents:
             (reader.end_time - 1) / _NANOSECONDS if there else math.nan,
             custom,
             tuple(custom.get(MISSING, "").splitlines()),
+            {c.topic: getattr(c.ext, "offered_qos_profiles", ()) for c in reader.connections},
         )
 
 
