@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from support.observations import make_observations
 from support.record import (
     make_parser,
     make_record,
@@ -241,25 +242,18 @@ def run_network() -> None:
     """Plan with dm0-nano, as nice as the policy node is, until stdin closes."""
     import torch
 
-    from dm0_ros.policy.protocol import Observation
     from dm0_ros.policy.registry import load_policy
 
     os.nice(5)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     robot = load_robot("franka")
     policy = load_policy("dm0-nano", robot)
-    random = np.random.default_rng(0)
-    cameras = robot.simulation.cameras
-    state = np.array([robot.home[name] for name in policy.spec.state_names])
+    observations = make_observations(policy.spec, robot)
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     count = 0
     while not ended.is_set():
-        pictures = {
-            slot: random.integers(0, 255, (cameras[slot].height, cameras[slot].width, 3), np.uint8)
-            for slot in policy.spec.camera_slots
-        }
-        policy.infer(Observation(pictures, state, "touch the red block", stamp=0.0))
+        policy.infer(next(observations))
         count += 1
         if count == 1:
             sys.stdout.write("planning\n")

@@ -3,10 +3,9 @@
 
 import itertools
 
-import numpy as np
+from support.observations import make_observations
 from support.record import make_parser, report, summarise
 
-from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.robots.loading import load_robot
 
@@ -27,17 +26,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     robot = load_robot(options.robot)
     policy = load_policy(options.checkpoint, robot, device=options.device)
-    random = np.random.default_rng(0)
-    cameras = robot.simulation.cameras
-    state = np.array([robot.home[name] for name in policy.spec.state_names])
-    # Several, in turn: what did not change since the last plan is not read again.
-    observations = []
-    for _ in range(4):
-        pictures = {
-            slot: random.integers(0, 255, (cameras[slot].height, cameras[slot].width, 3), np.uint8)
-            for slot in policy.spec.camera_slots
-        }
-        observations.append(Observation(pictures, state, "touch the red block", stamp=0.0))
+    observations = itertools.islice(make_observations(policy.spec, robot), 4)
     turns = itertools.islice(itertools.cycle(observations), options.count + 10)
     latencies = [policy.infer(observation).latency for observation in turns][10:]
     figures = {

@@ -6,15 +6,16 @@ and plans are made to see it. Observations come at the pace of plans; the modes 
 other work on the machine weighs on all of them alike.
 """
 
+import itertools
 import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import yaml
+from support.observations import make_observations
 from support.record import make_parser, make_record, report, summarise, write_figures
 
 from dm0_ros.policy.prompt import STOP
@@ -28,7 +29,6 @@ from dm0_ros.scaffold.content import Scaffold
 STAGES = ("preprocessing", "prefix", "reasoning", "flow", "total")
 SETTLE = 5  # plans at the begin of each turn that do not count
 TURNS = 4  # of each mode
-INSTRUCTION = "touch the red block"
 
 
 @dataclass
@@ -118,7 +118,6 @@ def make_checkpoint(folder: Path, options) -> Path:
 def measure(checkpoint: Path, options) -> dict:
     """Figures of each mode; the last writes its next text as soon as it has one."""
     robot = load_robot(options.robot)
-    observations = make_observations(checkpoint, robot, options)
     contenders = {
         "off": contend(checkpoint, robot, options, ReasoningMode.OFF),
         "every_plan": contend(checkpoint, robot, options, ReasoningMode.EVERY_PLAN),
@@ -127,6 +126,8 @@ def measure(checkpoint: Path, options) -> dict:
             checkpoint, robot, options, ReasoningMode.ASYNCHRONOUS, period=1e-3
         ),
     }
+    spec = contenders["off"].policy.spec
+    observations = list(itertools.islice(make_observations(spec, robot), 4))
     for _ in range(TURNS):
         for contender in contenders.values():
             take_turn(contender, observations, options)
@@ -154,22 +155,6 @@ def force_text(answers, tokens: int) -> None:
     answers._parse = lambda _written: Scaffold("anything")
 
 
-def make_observations(checkpoint: Path, robot: RobotSpec, options) -> list[Observation]:
-    """Several, in turn: what did not change since the last plan is not read again."""
-    policy = load_policy(checkpoint, robot, device=options.device)
-    random = np.random.default_rng(0)
-    cameras = robot.simulation.cameras
-    state = np.array([robot.home[name] for name in policy.spec.state_names])
-    made = []
-    for _ in range(4):
-        pictures = {
-            slot: random.integers(0, 255, (cameras[slot].height, cameras[slot].width, 3), np.uint8)
-            for slot in policy.spec.camera_slots
-        }
-        made.append(Observation(pictures, state, INSTRUCTION, stamp=0.0))
-    return made
-
-
 def take_turn(contender: Contender, observations: list[Observation], options) -> None:
     """Some plans in a row, one every `period` s where they are not slower than that."""
     due = time.monotonic()
@@ -177,7 +162,7 @@ def take_turn(contender: Contender, observations: list[Observation], options) ->
         time.sleep(max(0.0, due - time.monotonic()))
         due = max(due + options.period, time.monotonic())
         seen = observations[number % len(observations)]
-        observation = Observation(seen.pictures, seen.state, INSTRUCTION, time.monotonic())
+        observation = replace(seen, stamp=time.monotonic())
         begin = time.perf_counter()
         plan = contender.policy.infer(observation)
         took = 1e3 * (time.perf_counter() - begin)
