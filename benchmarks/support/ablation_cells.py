@@ -63,6 +63,7 @@ def first_recipe(base: ArmRecipe, steps: int) -> ArmRecipe:
         base,
         name=f"{base.name}-first",
         scaffold=None,
+        hybrid=HybridSettings(text_weight=base.hybrid.text_weight),
         optimiser=replace(base.optimiser, steps=steps),
     )
 
