@@ -18,12 +18,21 @@ import torch
 from support.ablation_cells import CELLS, Cell
 from support.ablation_folder import read_result
 from support.ablation_report import draw, insert_table, make_table, summarise_cells
-from support.ablation_run import Plan, read_results, record, run_cell, run_first
+from support.ablation_run import Plan, read_results, record, run_cell, run_first, run_trunk
 from support.record import make_parser, make_record, to_text, write_figures, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [cell.name for cell in CELLS]
-SETTINGS = ("steps", "first_steps", "recorded", "episodes", "frames", "period", "time_limit")
+SETTINGS = (
+    "steps",
+    "trunk_steps",
+    "first_steps",
+    "recorded",
+    "episodes",
+    "frames",
+    "period",
+    "time_limit",
+)
 
 
 def parse(arguments=None):
@@ -35,7 +44,8 @@ def parse(arguments=None):
     add("--only", nargs="+", choices=NAMES, default=NAMES, help="these cells")
     add("--list", action="store_true", help="say what is finished, run nothing")
     add("--steps", type=int, default=1800, help="of each cell")
-    add("--first-steps", type=int, default=1500, help="of the stage before, with questions")
+    add("--trunk-steps", type=int, default=2000, help="of the network that all begins with")
+    add("--first-steps", type=int, default=800, help="of the stage before, with questions")
     add("--recorded", type=int, default=3000, help="episodes that are learnt from")
     add("--data", type=Path, help="a recording of these that there is already")
     add("--episodes", type=int, default=30, help="of each kind, in closed loop")
@@ -58,7 +68,9 @@ def main(arguments=None) -> dict:
         return {}
     torch.set_num_threads(1)
     record(plan, options.jobs, tell)
-    # Seeds begin where their first stage ended; then no cell waits for another.
+    # All seeds begin with one trunk, and where their first stage ended; then no cell waits for
+    # another.
+    run_trunk(plan, tell)
     run_all([(run_first, (plan, seed, tell)) for seed in options.seeds], options.jobs)
     # Seeds in turn: half of the table is worth more than one half of the cells.
     run_all(
@@ -88,11 +100,16 @@ def make_plan(options) -> Plan:
 
 def list_cells(plan: Plan, cells: list[Cell], seeds: list[int]) -> None:
     """Say of every run whether it is finished."""
+    write_state("trunk", plan.trunk)
     for seed in seeds:
         for name in ["first", *(cell.name for cell in cells)]:
-            folder = plan.folder(name, seed)
-            state = "finished" if read_result(folder) else "begun" if folder.exists() else "-"
-            sys.stdout.write(f"{name} seed {seed}: {state}\n")
+            write_state(f"{name} seed {seed}", plan.folder(name, seed))
+
+
+def write_state(name: str, folder: Path) -> None:
+    """How far a run is."""
+    state = "finished" if read_result(folder) else "begun" if folder.exists() else "-"
+    sys.stdout.write(f"{name}: {state}\n")
 
 
 def run_all(tasks: list[tuple[Callable, tuple]], jobs: int) -> None:

@@ -153,6 +153,16 @@ def test_every_kind_is_asked_once_and_the_same_again():
     assert chosen == choose_questions(questions, np.random.default_rng(3))
 
 
+def test_every_kind_is_picked_as_often():
+    from support.questions import make_questions, pick
+
+    questions = make_questions(NAMES, BOXES, (300, 300))
+    picked = [pick(questions, part) for part in np.arange(1200) / 1200]
+    kinds = [question.kind for question in picked]
+    assert all(kinds.count(kind) == 300 for kind in ("between", "extreme", "relation", "where"))
+    assert {question.text for question in picked} == {question.text for question in questions}
+
+
 @pytest.fixture(scope="module")
 def clever(tmp_path_factory):
     """A tiny network that knows the answers to one batch of questions by heart."""
@@ -288,11 +298,12 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory, benchmarks):
-    from support.ablation_run import Plan, record
+    from support.ablation_run import Plan, record, run_trunk
 
     plan = Plan(
         out=tmp_path_factory.mktemp("ablation"),
         steps=2,
+        trunk_steps=2,
         first_steps=2,
         recorded=4,
         episodes=1,
@@ -301,6 +312,7 @@ def plan(tmp_path_factory, benchmarks):
         time_limit=1.0,
     )
     record(plan, 1, lambda line: None)
+    run_trunk(plan, lambda line: None)
     return plan
 
 
@@ -320,12 +332,15 @@ def without_times(result):
 def test_a_killed_run_ends_as_one_that_was_not(plan, tmp_path_factory):
     from support.ablation_cells import CELLS
     from support.ablation_folder import claim
-    from support.ablation_run import read_results, record, run_cell, run_first
+    from support.ablation_run import read_results, record, run_cell, run_first, run_trunk
 
     subtask = CELLS[1]
     whole = run_first(plan, 0, quiet), run_cell(plan, subtask, 0, quiet)
     other = replace(plan, out=tmp_path_factory.mktemp("killed"), data=plan.recording)
     record(other, 1, quiet)
+    with pytest.raises(Dm0Error, match="trunk is not finished"):
+        run_first(other, 0, quiet)
+    run_trunk(other, quiet)
     with pytest.raises(Dm0Error, match="is not finished"):
         run_cell(other, subtask, 0, quiet)
     first = run_first(other, 0, quiet)
@@ -371,7 +386,7 @@ def test_a_recording_that_does_not_fit_is_refused_and_kept(plan):
 
 def test_trials_share_scenes_and_differ_in_words(plan):
     from support.ablation_cells import is_held_out
-    from support.ablation_run import choose_trials
+    from support.ablation_trials import choose_trials
 
     world = load_world("three_blocks")
     trials = choose_trials(replace(plan, episodes=6), world, 1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from dm0_ros.scaffold.levels import Level, first_levels
 from dm0_ros.training.recipe import ArmRecipe, HybridSettings
 
+_TRUNK_BATCH = 24  # frames; with half as many it did not learn in time which block is meant
+
 # Words that sentences about an object never have in training, by its name. About other objects
 # they do, and about this one there are other sentences: only the combination is new.
 HELD_OUT = {
@@ -44,13 +46,24 @@ def cell_recipe(base: ArmRecipe, cell: Cell) -> ArmRecipe:
     )
 
 
+def trunk_recipe(base: ArmRecipe, steps: int) -> ArmRecipe:
+    """Of what all begins with: actions alone, which teach the trunk as well."""
+    return replace(
+        base,
+        name=f"{base.name}-trunk",
+        scaffold=None,
+        hybrid=HybridSettings(decouple=False),
+        optimiser=replace(base.optimiser, steps=steps, batch=_TRUNK_BATCH),
+    )
+
+
 def first_recipe(base: ArmRecipe, steps: int) -> ArmRecipe:
-    """Of the stage before: actions and answers to questions, no scaffolds."""
+    """Of the stage after that: actions and answers to questions, no scaffolds."""
     return replace(
         base,
         name=f"{base.name}-first",
         scaffold=None,
-        hybrid=HybridSettings(),
+        hybrid=HybridSettings(text_weight=base.hybrid.text_weight),
         optimiser=replace(base.optimiser, steps=steps),
     )
 

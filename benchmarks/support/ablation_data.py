@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import torch
 from support.ablation_cells import split_wordings
-from support.questions import LONGEST_ANSWER, Question, make_questions
+from support.questions import LONGEST_ANSWER, Question, make_questions, pick
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.normalisation import NormStats
@@ -78,7 +78,7 @@ class QuestionDataset(SplitDataset):
         frames, texts = frames[share], []
         for frame, asked, parts in zip(frames, sentences, drawn, strict=True):
             found = self.questions(frame)
-            chosen = [found[int(part * len(found))] for part in parts]
+            chosen = [pick(found, part) for part in parts]
             texts += [Text(sentence) for sentence in asked]
             texts += [Text(question.text, question.answer, lines=0) for question in chosen]
         images, seen = self._show(frames)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from support.ablation_cells import CELLS
-from support.ablation_run import KINDS
+from support.ablation_trials import KINDS
 
 from dm0_ros.intervals import bootstrap, wilson
 

@@ -5,51 +5,48 @@ Whatever is finished is read from there; a run that was killed goes on with its 
 state and its next episode.
 """
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from support.ablation_cells import CELLS, HELD_OUT, Cell, cell_recipe, first_recipe, split_wordings
+from support.ablation_cells import (
+    CELLS,
+    HELD_OUT,
+    Cell,
+    cell_recipe,
+    first_recipe,
+    trunk_recipe,
+)
 from support.ablation_data import QuestionDataset, SplitDataset
 from support.ablation_folder import (
     check_settings,
     claim,
-    read_lines,
     read_result,
     write_result,
 )
+from support.ablation_trials import Report, act
 from support.questions import answer_questions, choose_questions
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.model import DM0
-from dm0_ros.policy.reasoning import ReasoningMode, ReasoningOptions
-from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.tokenizer import load_tokenizer
-from dm0_ros.robots import load_robot
-from dm0_ros.sim.simulator import Simulator
-from dm0_ros.sim.world import World, load_world
 from dm0_ros.training.dataset import Recording
 from dm0_ros.training.hybrid_data import HybridDataset
 from dm0_ros.training.recipe import ArmRecipe, load_recipe
 from dm0_ros.training.recording import is_recorded, load_episodes, record_episodes
-from dm0_ros.training.rollout import Trial, roll_out
 from dm0_ros.training.run import write_checkpoint
-from dm0_ros.training.scaffold_trial import LATENCY, Oracle, perform
 from dm0_ros.training.trainer import Trainer
 from dm0_ros.training.vocabulary import copy_tokenizer, save_tokenizer, train_tokenizer
 
 RECIPE = Path(__file__).resolve().parents[1] / "ablation.yaml"
-KINDS = ("seen", "new")
-_DATA_SEED = 0
+_DATA_SEED = _TRUNK_SEED = 0
 _FRAMES_OF_WORDS = 200  # whose questions the tokenizer learns its words from
 # What results depend on, beside recipe and seed.
-_FIRST_KEYS = ("frames",)
-_CELL_KEYS = ("first_steps", "frames", "episodes", "period", "time_limit")
-Report = Callable[[str], None]
+_FIRST_KEYS = ("trunk_steps", "frames")
+_CELL_KEYS = ("trunk_steps", "first_steps", "frames", "episodes", "period", "time_limit")
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,7 @@ class Plan:
 
     out: Path
     steps: int
+    trunk_steps: int
     first_steps: int
     recorded: int  # episodes
     episodes: int  # of each kind, in closed loop
@@ -80,6 +78,11 @@ class Plan:
     def recording(self) -> Path:
         """Where the recording is, or will be."""
         return self.data or self.out / "data"
+
+    @property
+    def trunk(self) -> Path:
+        """Folder of what all seeds begin with."""
+        return self.out / "trunk"
 
     def folder(self, name: str, seed: int) -> Path:
         """Of a cell, or of the stage before: `first`."""
@@ -109,10 +112,25 @@ def record(plan: Plan, workers: int, report: Report) -> None:
         )
 
 
+def run_trunk(plan: Plan, report: Report) -> dict:
+    """Teach a network from noise to act, once: what is to DM0 its pretrained language model."""
+    recipe, folder = trunk_recipe(plan.recipe, plan.trunk_steps), plan.trunk
+    with claim(folder):
+        if done := _begin(plan, folder, recipe, ()):
+            return done
+        checkpoint, recording = folder / "checkpoint", plan.load()
+        _write_words(plan.recipe, recording, checkpoint)
+        dataset = SplitDataset(recipe, recording)
+        times = _learn(recipe, dataset, folder, _TRUNK_SEED, None, report)
+        return write_result(folder, {"cell": "trunk", "seconds": times})
+
+
 def run_first(plan: Plan, seed: int, report: Report) -> dict:
-    """Teach a network from noise to act and to answer: where all cells of a seed begin."""
+    """Teach the trunk to answer, too: where all cells of a seed begin."""
     folder = plan.folder("first", seed)
     recipe = first_recipe(plan.recipe, plan.first_steps)
+    if read_result(plan.trunk) is None:
+        raise Dm0Error(f"{plan.trunk} is not finished, and all else begins where it ends")
     with claim(folder):
         return _begin(plan, folder, recipe, _FIRST_KEYS) or _run_first(
             plan, recipe, seed, folder, report
@@ -122,8 +140,9 @@ def run_first(plan: Plan, seed: int, report: Report) -> dict:
 def _run_first(plan: Plan, recipe: ArmRecipe, seed: int, folder: Path, report: Report) -> dict:
     checkpoint, recording = folder / "checkpoint", plan.load()
     questions = QuestionDataset(recipe, recording, plan.recipe.scaffold.view)
-    _write_words(plan.recipe, recording, questions, checkpoint)
-    times = _learn(recipe, questions, folder, seed, None, report)
+    trunk = plan.trunk / "checkpoint"
+    copy_tokenizer(trunk, checkpoint)
+    times = _learn(recipe, questions, folder, seed, trunk, report)
     answers = ask(plan, questions, checkpoint)
     return write_result(
         folder, {"cell": "first", "seed": seed, "seconds": times, "answers": answers}
@@ -180,56 +199,6 @@ def ask(plan: Plan, questions: QuestionDataset, checkpoint: Path) -> list[dict]:
     return found
 
 
-def choose_trials(plan: Plan, world: World, seed: int) -> list[tuple[str, int, Trial]]:
-    """Kind and number of every trial. Those of one number share scene and object; what differs is
-    whether the sentence is one that was trained."""
-    trials, wordings = [], world.task(plan.recipe.task).instructions.training
-    for number in range(plan.episodes):
-        random = np.random.default_rng([7, seed, number])
-        target = world.object_names[number % len(world.objects)]
-        scene = int(random.integers(2**31))
-        for kind, own in zip(KINDS, split_wordings(wordings, target), strict=True):
-            wording = str(random.choice(own))
-            trials.append((kind, number, Trial(target, wording.format(object=target), scene)))
-    return trials
-
-
-def act(plan: Plan, recipe: ArmRecipe, seed: int, folder: Path, report: Report) -> list[dict]:
-    """Every trial's outcome, those of an earlier run read from ``folder``."""
-    file = folder / "episodes.jsonl"
-    done = read_lines(file)
-    world = load_world(recipe.world)
-    trials = choose_trials(plan, world, seed)[len(done) :]
-    if not trials:
-        return done
-    robot = load_robot(recipe.robot)
-    mode = ReasoningMode.EVERY_PLAN if recipe.scaffold else ReasoningMode.OFF
-    policy = load_policy(folder / "checkpoint", robot, reasoning=ReasoningOptions(mode))
-    simulator = Simulator(robot, world, 0, recipe.task)
-    oracle = Oracle(recipe, simulator) if recipe.scaffold else None
-    try:
-        for kind, number, trial in trials:
-            outcome = _attempt(plan, policy, simulator, oracle, trial)
-            done.append({"kind": kind, "number": number, **outcome})
-            with file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(done[-1]) + "\n")
-            report(f"{folder.name}: {len(done)} episodes, {sum(e['success'] for e in done)} right")
-    finally:
-        simulator.close()
-        policy.close()
-    return done
-
-
-def _attempt(plan: Plan, policy, simulator: Simulator, oracle: Oracle | None, trial) -> dict:
-    """With what was said, where something is."""
-    if oracle is None:
-        done = roll_out(policy, simulator, trial, plan.time_limit, plan.period, LATENCY)
-        return {"success": done.success, "seconds": round(done.seconds, 3)}
-    (done,) = perform(policy, simulator, oracle, [trial], plan.time_limit, plan.period)
-    scores = [asdict(score) for score in done.scores]
-    return {"success": done.success, "seconds": round(done.seconds, 3), "scores": scores}
-
-
 def _learn(
     recipe: ArmRecipe,
     dataset: HybridDataset,
@@ -258,11 +227,10 @@ def _learn(
     }
 
 
-def _write_words(
-    recipe: ArmRecipe, recording: Recording, questions: QuestionDataset, folder: Path
-) -> None:
+def _write_words(recipe: ArmRecipe, recording: Recording, folder: Path) -> None:
     """The tokenizer of all cells: the same for the same recording."""
     spoken = SplitDataset(recipe, recording)
+    questions = QuestionDataset(recipe, recording, recipe.scaffold.view)
     frames = np.linspace(0, spoken.train_size - 1, _FRAMES_OF_WORDS).astype(int)
     asked = [question for frame in frames for question in questions.questions(frame)]
     sentences = spoken.sentences() + [question.text for question in asked]
@@ -281,6 +249,8 @@ def _begin(plan: Plan, folder: Path, recipe: ArmRecipe, keys: Sequence[str]) -> 
 
 def read_results(plan: Plan, seeds: Sequence[int]) -> list[dict]:
     """Of all that is finished. Raises `Dm0Error` where some of it was made otherwise."""
+    if read_result(plan.trunk):
+        _begin(plan, plan.trunk, trunk_recipe(plan.recipe, plan.trunk_steps), ())
     runs = [("first", first_recipe(plan.recipe, plan.first_steps), _FIRST_KEYS)]
     runs += [(cell.name, cell_recipe(plan.recipe, cell), _CELL_KEYS) for cell in CELLS]
     folders = [(plan.folder(name, seed), *rest) for seed in seeds for name, *rest in runs]

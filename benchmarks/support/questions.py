@@ -78,9 +78,20 @@ def _ask_middle(spots: dict[str, np.ndarray], choices: tuple[str, ...]) -> list[
 
 def choose_questions(questions: Sequence[Question], random: np.random.Generator) -> list[Question]:
     """One of each kind that there is."""
+    return [group[random.integers(len(group))] for group in _group(questions)]
+
+
+def pick(questions: Sequence[Question], part: float) -> Question:
+    """The question at a part, 0 to 1, of all of them; every kind has as much room."""
+    groups = _group(questions)
+    place, rest = divmod(part * len(groups), 1)
+    group = groups[int(place)]
+    return group[int(rest * len(group))]
+
+
+def _group(questions: Sequence[Question]) -> list[list[Question]]:
     kinds = sorted({question.kind for question in questions})
-    groups = [[one for one in questions if one.kind == kind] for kind in kinds]
-    return [group[random.integers(len(group))] for group in groups]
+    return [[one for one in questions if one.kind == kind] for kind in kinds]
 
 
 @torch.no_grad()
