@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,18 @@ def bags(tmp_path_factory):
     return [folder / name for name in NAMES]
 
 
+def skip_without_ray(kind):
+    # not imported here: how it listens is decided when it is
+    if kind == "ray" and find_spec("ray") is None:
+        pytest.skip("Ray is not installed (extra 'cluster')")
+
+
 @pytest.fixture(params=["processes", "ray"])
 def engine(request, monkeypatch):
     """Two workers, who end with the test."""
     # of whatever imports a stand-in
     monkeypatch.setenv("PYTHONPATH", str(HERE))
-    if request.param == "ray":
-        pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
+    skip_without_ray(request.param)
     engine = make_engine(EngineKind(request.param), 2, 1)
     yield engine
     engine.close()
@@ -159,6 +165,7 @@ def test_one_run_at_a_time(tmp_path):
 PROGRAM = """
 import sys
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from evaluation_works import Fancy, evaluate
 from dm0_ros.evaluation.engines import EngineKind, make_engine
@@ -178,8 +185,7 @@ if __name__ == "__main__":
     [("processes", signal.SIGKILL), ("processes", signal.SIGINT), ("ray", signal.SIGKILL)],
 )
 def test_a_run_that_was_ended_is_continued(bags, tmp_path, marks, kind, how):
-    if kind == "ray":
-        pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
+    skip_without_ray(kind)
     out, program = tmp_path / "out", tmp_path / "program.py"
     program.write_text(PROGRAM)
     command = [sys.executable, program, out, marks, kind, *bags[:5]]

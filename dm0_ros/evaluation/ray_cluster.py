@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ray as an engine: actors on this machine alone, or on those of a cluster that runs already.
 
-Ray pickles what goes between its processes, and does not ask who they are: whoever reaches its
-ports can run code. A Ray that is started here listens on the loopback interface only.
+Ray pickles what goes between its processes: whoever reaches its ports and knows its token can run
+code. A Ray that is started here listens on the loopback interface only, with a token of its own.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
+import shutil
 import tempfile
 from types import ModuleType
 
@@ -17,6 +20,7 @@ from dm0_ros.evaluation.work import Ended, Task, perform, set_up_worker
 _LOOPBACK = "127.0.0.1"
 # Tasks and sentences are all that it holds; pictures and plans go to files.
 _OBJECT_STORE = 80 * 1024 * 1024  # bytes; Ray refuses less than 75 MB
+_FAULTS = (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError)
 
 
 class RayCluster:
@@ -25,44 +29,50 @@ class RayCluster:
     def __init__(
         self, size: int | None = None, threads: int = 1, address: str = "", gpus: int = 0
     ) -> None:
-        """``size`` actors of ``threads`` processors and ``gpus`` GPUs each; None: all that fit.
+        """Up to ``size`` actors of ``threads`` processors and ``gpus`` GPUs; None: all that fit.
 
         ``address`` is that of a running cluster, such as ``10.0.0.1:6379``; empty: a Ray of
         this machine alone, which ends with `close`. Raises `Dm0Error` where Ray is not
         installed, the cluster does not answer, or has no room for an actor.
         """
+        self._temporary = ""
+        self._idle: list = []  # actors
+        self._running: dict = {}  # by reference to what will be returned: task, actor
+        _set_environment(alone=not address)
         self._ray = _import_ray()
         try:
-            self._join(address, size, threads, gpus)
-        except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+            if address:
+                self._ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
+            else:
+                self._start(size, threads, gpus)
+        except (*_FAULTS, self._ray.exceptions.RayError) as error:
+            self.close()
             raise Dm0Error(
                 f"Ray at {address or 'this machine'}: {error}; see 'ray status', or give no "
                 "--address for a Ray of this machine alone"
             ) from error
-        self.size = size or self._count_places(threads, gpus)
+        places = self._count_places(threads, gpus)
+        self.size = min(size or places, places)
         self._threads = threads
         remote = self._ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0)
         self._make_worker = remote(_Worker).remote
-        self._idle: list = []  # actors
-        self._running: dict = {}  # by reference to what will be returned: task, actor
 
-    def _join(self, address: str, size: int | None, threads: int, gpus: int) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        quiet = {"log_to_driver": False, "include_dashboard": False}
-        if address:
-            self._ray.init(address, log_to_driver=False)
-            return
-        processors = (size or max(1, (os.cpu_count() or 1) // threads)) * threads
+    def _start(self, size: int | None, threads: int, gpus: int) -> None:
+        # sockets lie in it, and their paths may have 107 characters
+        self._temporary = tempfile.mkdtemp(prefix="dm0-ray-")
+        workers = size or max(1, len(os.sched_getaffinity(0)) // threads)
         self._ray.init(
             "local",
-            num_cpus=processors,
-            num_gpus=size if gpus and size else None,
+            num_cpus=workers * threads,
+            num_gpus=None if gpus else 0,  # None: Ray looks for itself
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
             object_store_memory=_OBJECT_STORE,
-            _node_ip_address=_LOOPBACK,
-            # sockets lie in it, and their paths may have 107 characters
-            _temp_dir=os.path.join(tempfile.gettempdir(), f"ray-{os.getuid()}"),
-            **quiet,
+            _temp_dir=self._temporary,
         )
+        if (there := self._ray.util.get_node_ip_address()) != _LOOPBACK:
+            raise RuntimeError(f"it listens on {there}; was it imported before dm0_ros?")
 
     def _count_places(self, threads: int, gpus: int) -> int:
         there = self._ray.cluster_resources()
@@ -103,6 +113,8 @@ class RayCluster:
             self._ray.kill(actor)
         self._idle, self._running = [], {}
         self._ray.shutdown()
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 class _Worker:
@@ -114,6 +126,16 @@ class _Worker:
     def perform(self, task: Task) -> str:
         """See `dm0_ros.evaluation.work.perform`."""
         return perform(task)
+
+
+def _set_environment(alone: bool) -> None:
+    """What Ray looks for when it is imported; its processes inherit it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if alone:
+        # its name notwithstanding: without clusters, Ray keeps to the loopback interface
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _import_ray() -> ModuleType:
