@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dm0_ros.evaluation.grippers import OPENS, find_switches, match_switches
 from dm0_ros.evaluation.judging import Judged
 from dm0_ros.evaluation.sights import Ways, sketch_thought
 from dm0_ros.evaluation.words import find_unit, say_amount
@@ -42,6 +43,7 @@ def explain(
         *_tell_scaffold(judged, live),
         *_tell_progress(judged),
         *_tell_observation(judged),
+        *_tell_end(judged),
     ]
 
 
@@ -61,11 +63,14 @@ def _tell_column(judged: Judged, robot: RobotSpec, ranges: np.ndarray) -> Iterat
     errors = judged.errors[:, column]
     unit = find_unit(plan.names[column], plan.space, robot)
     row = int(np.nanargmax(np.abs(errors)))
-    side = "above" if errors[row] > 0 else "below"
+    gripper = plan.names[column] in robot.gripper_names
+    sides = ("further open than", "further closed than") if gripper else ("above", "below")
+    side = sides[int(errors[row] < 0)]
     yield (
-        f"{plan.names[column]} is furthest off: {say_amount(abs(errors[row]), unit)} {side} what "
-        f"the robot did, in row {row + 1} of {len(errors)}, due {row * plan.step:.1f} s after the "
-        f"picture; {shares[column] / shares.sum():.0%} of the plan's error is in this column."
+        f"{plan.names[column]} is furthest off: {say_amount(abs(errors[row]), unit)} "
+        f"{side} what the robot did, in row {row + 1} of {len(errors)}, due "
+        f"{row * plan.step:.1f} s after the picture; {shares[column] / shares.sum():.0%} of the "
+        "plan's error is in this column."
     )
     first = np.flatnonzero(np.abs(errors) > abs(errors[row]) / 2)[0]
     if first == 0:
@@ -89,7 +94,8 @@ def _tell_way(ways: Ways | None) -> Iterator[str]:
             yield f"It takes {tool} {_say_ways(here, there, far, went)}."
         apart = planned[-1] - gone[-1]
         if (distance := float(np.linalg.norm(apart))) >= _STILL:
-            yield f"At the end {tool} is {_mm(distance)} from where it was{_say_side(apart)}."
+            side = _say_side(apart)
+            yield f"At the end of that {tool} is {_mm(distance)} from where it was{side}."
 
 
 def _say_ways(here, there, far: float, went: float) -> str:
@@ -142,31 +148,29 @@ def _tell_grippers(judged: Judged, robot: RobotSpec) -> Iterator[str]:
             column = plan.names.index(gripper.name)
             known = np.isfinite(judged.errors[:, column])
             if known.any():
-                actions, rows = judged.actions[known, column], plan.values[known, column]
-                yield from _tell_gripper(gripper, rows, actions, plan.step)
+                seconds = np.arange(len(plan.values))[known] * plan.step
+                rows = plan.values[known, column], judged.actions[known, column]
+                yield from _tell_gripper(gripper, seconds, *rows, plan.step)
 
 
-def _tell_gripper(gripper: Gripper, planned, actual, step: float) -> Iterator[str]:
-    middle, name = (gripper.closed + gripper.open) / 2, gripper.name
-    (begins, moves), (began, moved) = _find_move(planned > middle), _find_move(actual > middle)
-    if begins != began:
-        is_, was = ("open" if state else "closed" for state in (begins, began))
-        yield f"{name} is {is_} from the first row on, where the robot's was {was}."
-        return
-    word = "close" if began else "open"
-    if moves is None and moved is not None:
-        yield f"{name} does not {word}; the robot's did after {moved * step:.1f} s."
-    elif moved is None and moves is not None:
-        yield f"{name} {word}s after {moves * step:.1f} s; the robot's did not."
-    elif moved != moves:
-        late = (moves - moved) * step
-        yield f"{name} {word}s {abs(late):.1f} s too {'late' if late > 0 else 'early'}."
-
-
-def _find_move(is_open: np.ndarray) -> tuple[bool, int | None]:
-    """How a gripper begins, and the row in which it is no longer so."""
-    others = np.flatnonzero(is_open != is_open[0])
-    return bool(is_open[0]), int(others[0]) if len(others) else None
+def _tell_gripper(gripper: Gripper, seconds, planned, done, step: float) -> Iterator[str]:
+    found = [find_switches(gripper, seconds, openings) for openings in (done, planned)]
+    for switch in match_switches(0, *found, -math.inf, math.inf):
+        word = "open" if switch.direction == OPENS else "close"
+        late = switch.planned - switch.recorded
+        if math.isnan(switch.planned):
+            then = switch.recorded
+            yield f"{gripper.name} does not {word}; the robot's did after {then:.1f} s."
+        elif math.isnan(switch.recorded):
+            yield f"{gripper.name} {word}s after {switch.planned:.1f} s; the robot's did not."
+        elif abs(late) > step:
+            side = "late" if late > 0 else "early"
+            yield f"{gripper.name} {word}s {abs(late):.1f} s too {side}."
+    middle = (gripper.closed + gripper.open) / 2
+    is_open, was_open = planned > middle, done > middle
+    if not any(found) and is_open[0] != was_open[0]:
+        is_, was = ("open" if state else "closed" for state in (is_open[0], was_open[0]))
+        yield f"{gripper.name} is {is_} in all of it, and the robot's was {was}."
 
 
 def _tell_scaffold(judged: Judged, live: Sketch | None) -> Iterator[str]:
@@ -181,10 +185,10 @@ def _tell_scaffold(judged: Judged, live: Sketch | None) -> Iterator[str]:
     if live is None:
         return
     if live.refusal:
-        yield f"That of the live policy was refused: {live.refusal}."
+        yield f"The recorded one was refused: {live.refusal}."
         return
     if live.subtask != sketch.subtask:
-        yield f"That of the live policy said “{live.subtask}”: another goal."
+        yield f"The recorded one says “{live.subtask}”: another goal."
     there, here = live.scale_to(sketch.width, sketch.height).box, sketch.box
     if here is not None and there is not None and box_iou(here, there) < _SAME_BOX:
         centres = (here[:2] + here[2:] - there[:2] - there[2:]) / 2
@@ -213,3 +217,14 @@ def _tell_observation(judged: Judged) -> Iterator[str]:
         yield "What the live network saw was not recorded; this one saw what was newest."
     else:
         yield "The plan was made at a time of the replay's own; none was recorded then."
+
+
+def _tell_end(judged: Judged) -> Iterator[str]:
+    known = np.flatnonzero(np.isfinite(judged.errors).any(axis=1))
+    rows = len(judged.errors)
+    if len(known) and known[-1] < rows - 1:
+        seconds = known[-1] * judged.step.plan.step
+        yield (
+            f"Its rows are compared for {seconds:.1f} s: then the episode, or the bag, ended. "
+            f"{rows - 1 - known[-1]} of {rows} rows were due later."
+        )
