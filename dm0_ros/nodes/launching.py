@@ -14,7 +14,6 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from dm0_ros import bringup
 from dm0_ros.errors import ResourceError
-from dm0_ros.replay.staging import stage
 from dm0_ros.resources import find_resource
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.description import find_root, load_urdf
@@ -68,6 +67,8 @@ def _declare(
 
 
 def _make_replay(context: LaunchContext) -> list[Node]:
+    from dm0_ros.replay.staging import stage  # the others need nothing that reads bags
+
     chosen = {
         argument.name: LaunchConfiguration(argument.name).perform(context)
         for argument in bringup.REPLAY_ARGUMENTS
