@@ -107,7 +107,7 @@ class _Evaluation:
         self._episodes = Episodes(marks, wishes.period)
         self._actions = Actions(layout, robot)
         self._ranges = find_ranges(bag, subject, wishes)
-        self._scaffolds = Scaffolds(layout)
+        self._scaffolds = Scaffolds(layout, subject.facts)
         self._judge = Judge(
             spec, robot, self._actions, self._episodes, self._ranges, self._scaffolds
         )

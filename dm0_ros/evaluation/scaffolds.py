@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dm0_ros.policy.protocol import Plan
-from dm0_ros.policy.reasoning import Thought
+from dm0_ros.policy.reasoning import ReasoningMode, Thought
+from dm0_ros.policy.trace import Facts
 from dm0_ros.replay.bag import read_messages
 from dm0_ros.replay.layout import Layout
 from dm0_ros.scaffold.places import box_iou, box_to_pixels, path_error, to_pixels
@@ -45,7 +46,8 @@ class Scaffolds:
     none, they are somebody's annotation, and count as the truth.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, facts: Facts | None) -> None:
+        """``facts`` of the policy that was recorded, where that is known."""
         self._found: dict[float, _Recorded] = {}
         if layout.contents.topics.get(layout.name(TOPIC)) == _TYPE:
             for message in read_messages(layout.path, [layout.name(TOPIC)]):
@@ -53,8 +55,7 @@ class Scaffolds:
                     content = message.content
                     self._found[to_seconds(content.header.stamp)] = _read(content)
         self._stamps = sorted(self._found)
-        facts = layout.read_facts()
-        live = facts is not None and facts.reasoning != "off"
+        live = facts is not None and facts.reasoning != ReasoningMode.OFF.value
         self.source = (LIVE if live else TRUTH) if self._found else NOT_KNOWN
 
     def compare(self, plan: Plan) -> Likeness:
