@@ -75,6 +75,9 @@ class Playback:
             layout.holds(topic)  # of our type, if at all
         contents = layout.contents
         self._layout = layout
+        # The first and the last message are in it, however their times are rounded.
+        self._from = contents.begin + part.begin if part.begin else None
+        self._until = contents.begin + part.end if part.end is not None else None
         self.begin = contents.begin + (part.begin or 0.0)
         self.end = contents.end if part.end is None else contents.begin + part.end
         self.end = min(self.end, contents.end)
@@ -97,7 +100,7 @@ class Playback:
     def _find_first_time(self) -> float:
         """What the graph's clock says at the beginning, s."""
         if self._has_clock:
-            for message in read_raw(self._layout.path, [CLOCK], self.begin, self.end):
+            for message in read_raw(self._layout.path, [CLOCK], self._from, self._until):
                 return to_seconds(message.read().clock)
         return self.begin
 
@@ -117,6 +120,8 @@ class Playback:
 
     def kept(self) -> Iterator[Event]:
         """Messages from before the beginning that are kept for those who join late."""
+        if self._from is None:
+            return
         offered = self._layout.contents.qualities
         lasting = [
             name
@@ -137,7 +142,7 @@ class Playback:
         plans, status = layout.name(PLANS), layout.name(STATUS)
         needed = {CLOCK, plans, status, *self._sinks}
         epoch = None
-        for message in read_raw(layout.path, {*self.topics, *needed}, self.begin, self.end):
+        for message in read_raw(layout.path, {*self.topics, *needed}, self._from, self._until):
             if message.topic == CLOCK:
                 now = to_seconds(message.read().clock)
                 yield Event(message.time, Kind.CLOCK, now)
