@@ -50,6 +50,7 @@ class Faults:
 
     lose: object = lambda topic, seconds: False  # what the recorder misses; s after BEGIN
     traced: bool = True
+    reasoning: str = "off"  # that its facts claim
     jump_at: float = 1e9  # s: from then on every stamp is 100 s late
 
 
@@ -68,7 +69,7 @@ class Recorder:
         self.position = np.array([ROBOT.home[name] for name in ROBOT.column_names])
         self.told = None
         if self.faults.traced:
-            facts = make_facts(checkpoint, seed)
+            facts = make_facts(checkpoint, seed, self.faults.reasoning)
             self.save("policy_facts", make("std_msgs/msg/String", data=facts.dump()))
 
     def save(self, topic, message, delay=0.001):
@@ -168,7 +169,7 @@ class Recorder:
         return self.live
 
 
-def make_facts(checkpoint, seed):
+def make_facts(checkpoint, seed, reasoning="off"):
     same = {"simulated": False, "dtype": "", "guidance": "none", "compiled": False, "fp8": False}
     return Facts(
         robot="franka",
@@ -179,7 +180,7 @@ def make_facts(checkpoint, seed):
         seed=seed,
         device="cpu",
         threads=1,
-        reasoning="off",
+        reasoning=reasoning,
         reasoning_level="",
         temperature=0.0,
         compressed=False,

@@ -60,6 +60,13 @@ def test_what_the_bag_says_is_missing_is_among_the_differences(tiny_checkpoint, 
     )
 
 
+def test_a_checkpoint_that_cannot_reason_replays_one_that_did(tiny_checkpoint, tmp_path):
+    record(tmp_path / "bag", tiny_checkpoint, seconds=0.5, reasoning="asynchronous")
+    figures = replay(prepare(tmp_path / "bag", Wishes()), Wishes())
+    assert figures["plans"] and figures["max_abs_difference"] == 0.0
+    assert any("reasoned (asynchronous)" in s and "cannot" in s for s in figures["differences"])
+
+
 def test_a_picture_that_is_not_in_the_bag_costs_only_the_plans_that_saw_it(
     tiny_checkpoint, tmp_path
 ):

@@ -68,7 +68,8 @@ def prepare(path: Path, wishes: Wishes, load: Callable[..., Policy] = load_polic
     facts = layout.read_facts()
     robot = _load_robot(path, facts, wishes)
     checkpoint = _choose(path, "checkpoint", wishes.checkpoint, facts and facts.checkpoint)
-    memory = Memory()
+    settings = find_checkpoint(checkpoint, robot.name).load_settings()
+    reasons, memory = settings.scaffold is not None, Memory()
     policy = load(
         checkpoint,
         robot,
@@ -76,11 +77,12 @@ def prepare(path: Path, wishes: Wishes, load: Callable[..., Policy] = load_polic
         seed=_choose_seed(facts, wishes),
         dtype=facts.dtype or None if facts else None,
         options=EngineOptions(guidance=Guidance(facts.guidance if facts else "none")),
-        reasoning=_read_reasoning(facts, memory),
+        reasoning=_read_reasoning(facts, memory, reasons),
     )
     policy.warm_up()
     differences = [
         *_compare(facts, checkpoint, robot, wishes),
+        *_compare_reasoning(facts, checkpoint, reasons),
         *(f"the bag lacks something: {sentence}" for sentence in layout.contents.missing),
     ]
     return Subject(layout, facts, robot, policy, memory, differences)
@@ -106,9 +108,10 @@ def _choose_seed(facts: Facts | None, wishes: Wishes) -> int:
     return facts.seed if facts else 0
 
 
-def _read_reasoning(facts: Facts | None, memory: Memory) -> ReasoningOptions:
-    """The recorded mode; texts that a thread wrote are taken from the record."""
-    if facts is None:
+def _read_reasoning(facts: Facts | None, memory: Memory, able: bool) -> ReasoningOptions:
+    """The recorded mode, where the checkpoint is ``able`` to reason; texts that a thread wrote
+    are taken from the record."""
+    if facts is None or not able:
         return ReasoningOptions()
     level = Level(facts.reasoning_level) if facts.reasoning_level else None
     return ReasoningOptions(
@@ -143,6 +146,12 @@ def _compare(facts: Facts | None, checkpoint: str, robot: RobotSpec, wishes: Wis
     for name in ("compiled", "fp8"):
         if getattr(facts, name):
             yield f"the network was {name} when it was recorded; it is not in a replay"
+
+
+def _compare_reasoning(facts: Facts | None, checkpoint: str, able: bool):
+    recorded = ReasoningMode.OFF if facts is None else ReasoningMode(facts.reasoning)
+    if recorded is not ReasoningMode.OFF and not able:
+        yield f"the policy reasoned ({recorded.value}) when it was recorded; {checkpoint} cannot"
 
 
 class Tally:
