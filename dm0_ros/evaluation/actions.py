@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,11 @@ class Track:
             return np.empty(0), np.empty((0, len(self.names)))
         chosen = slice(max(first, 0), last)
         return np.array(self.times[chosen]), np.array(self.rows[chosen])
+
+    def first_after(self, time: float) -> float:
+        """When the first one came at or after a time, s; infinite where none did."""
+        place = bisect.bisect_left(self.times, time)
+        return self.times[place] if place < len(self.times) else math.inf
 
     def sample(self, times: np.ndarray) -> np.ndarray:
         """Values (H, C) at rising times: between two that are close by, linear; else the last one
@@ -112,9 +118,20 @@ class Actions:
             found = dict(zip(names, values, strict=True))
             self._tracks[topic].add(now + delay, self._pick(found, sink.names))
 
-    def sample(self, names: Sequence[str], times: np.ndarray) -> np.ndarray:
-        """Actions (H, C) of joints at rising times; NaN where unknown."""
+    def sample(
+        self, names: Sequence[str], times: np.ndarray, since: float = -math.inf
+    ) -> np.ndarray:
+        """Actions (H, C) of joints at rising times; NaN where unknown.
+
+        Until the first command after ``since`` (s), when a task began, they are what was measured:
+        what was commanded last may be of another scene, from which a simulator was set back.
+        """
         rows = {topic: track.sample(times) for topic, track in self._tracks.items()}
+        measured = self._tracks[JOINTS].names
+        for topic, sink in self._sinks.items():
+            early = times < self._tracks[topic].first_after(since)
+            places = [measured.index(name) for name in sink.names]
+            rows[topic][early] = rows[JOINTS][early][:, places]
         columns = []
         for name in names:
             topic = self._topic(name)

@@ -108,7 +108,7 @@ class Judge:
         times = plan.start + np.arange(len(plan.values)) * plan.step
         known = times <= min(self._episodes.end(episode, self.now), self.now)
         names = self._joints()
-        joints = self._actions.sample(names, times)
+        joints = self._actions.sample(names, times, self._episodes.found[episode].begin)
         joints[~known] = np.nan
         actions = self._arrange(names, joints)
         errors = self._subtract(plan.values, actions)
