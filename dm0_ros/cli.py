@@ -9,7 +9,10 @@ import typer
 
 from dm0_ros.errors import Dm0Error
 
-COMMANDS = ("demo", "up", "view", "record", "replay", "train", "eval", "checkpoint", "doctor")
+COMMANDS = (
+    *("demo", "up", "view", "record", "replay", "dataset", "train", "eval"),
+    *("checkpoint", "doctor"),
+)
 
 app = typer.Typer(
     help="DM0, a vision-language-action model, on real and simulated robots.",

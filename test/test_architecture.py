@@ -31,6 +31,7 @@ ALLOWED = {
     "challenge": {"policy", "robots"},
     "training": {"engine", "model", "navigation", "policy", "robots", "scaffold", "sim"},
     "viewing": {"control", "policy", "replay", "robots", "scaffold"},
+    "datasets": {"policy", "replay", "robots", "training"},
     # at the top of the package: what the graph consists of, and the terminal
     "bringup": {"robots"},
 }
@@ -184,7 +185,7 @@ for room in {rooms!r}:
         (("mujoco",), sorted({*ALLOWED, *COMMON} - {"sim", "training"})),
         (
             ("rosbags", "mcap", "mcap_ros2"),
-            sorted({*ALLOWED, *COMMON} - {"evaluation", "replay", "viewing"}),
+            sorted({*ALLOWED, *COMMON} - {"datasets", "evaluation", "replay", "viewing"}),
         ),
         (("rerun",), sorted({*ALLOWED, *COMMON})),
     ],

@@ -50,7 +50,7 @@ WRONG = {
     ),
     "    actions: action": ("    actions: guess", "not one of next_state, action"),
     "skip_broken: true": ("degrees: [elbow]", "unknown column elbow"),
-    "kind: dexdata": ("kind: rlds", "'rlds' is not one of lerobot, dexdata, recordings"),
+    "kind: dexdata": ("kind: rlds", "'rlds' is not one of lerobot, episodes, dexdata, recordings"),
     "name: sim": ("robot: franka", "is said by the recording itself"),
     "weight: 0.5": ("weight: -1.0", "sources[1].weight"),
     "images_1: main": ("images_1: main, images_2: main", "more than one camera is main"),

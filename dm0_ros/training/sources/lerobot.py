@@ -26,6 +26,7 @@ from dm0_ros.training.sources.video import read_frames
 
 STATE, ACTION = "observation.state", "action"
 INFO, TASKS, EPISODES = "meta/info.json", "meta/tasks.parquet", "meta/episodes"
+ABOUT = "meta/dm0_ros.json"  # where data of ours come from; LeRobot passes it over
 
 
 @dataclass(frozen=True)

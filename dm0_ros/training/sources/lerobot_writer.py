@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from dm0_ros.training.sources.lerobot import ACTION, EPISODES, INFO, STATE, TASKS
+from dm0_ros.training.sources.lerobot import ABOUT, ACTION, EPISODES, INFO, STATE, TASKS
 from dm0_ros.training.sources.lerobot_stats import FeatureStats
 from dm0_ros.training.sources.sample import SourceError
 from dm0_ros.training.sources.video_writer import VideoWriter
@@ -45,6 +45,7 @@ class Description:
     codec: str = "h264"  # of the videos, as ffmpeg calls it
     data_megabytes: int = 100  # after which another file is begun
     video_megabytes: int = 200
+    about: dict[str, Any] = field(default_factory=dict)  # where the data come from
 
     def features(self) -> dict[str, dict[str, Any]]:
         """The features of meta/info.json."""
@@ -193,6 +194,8 @@ class _Writer:
             "video_path": f"videos/{{video_key}}/{_FILE}.mp4" if self._videos else None,
             "features": description.features(),
         }
+        if description.about:
+            _write_json(self._folder / ABOUT, description.about)
         _write_json(self._folder / INFO, info)
 
 

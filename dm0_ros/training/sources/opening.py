@@ -10,8 +10,13 @@ from dm0_ros.training.sources.lerobot import LeRobotReader
 from dm0_ros.training.sources.recordings import RecordingSource
 from dm0_ros.training.sources.sample import Source, SourceError
 from dm0_ros.training.sources.settings import SourceKind, SourceList, SourceSettings
+from dm0_ros.training.sources.stored import StoredReader
 
-_READERS = {SourceKind.LEROBOT: LeRobotReader, SourceKind.DEXDATA: DexdataReader}
+_READERS = {
+    SourceKind.LEROBOT: LeRobotReader,
+    SourceKind.EPISODES: StoredReader,
+    SourceKind.DEXDATA: DexdataReader,
+}
 
 
 def open_sources(path: str | Path) -> list[Source]:
@@ -39,7 +44,7 @@ def open_source(settings: SourceSettings) -> Source:
     layout = settings.find_layout()
     if layout is not None:
         return EpisodeSource(_READERS[settings.kind](settings, layout), settings, layout)
-    if settings.kind is SourceKind.LEROBOT:
-        message = "is missing: LeRobot data are of a robot; name it"
+    if settings.kind is not SourceKind.DEXDATA:
+        message = "is missing: such data are of a robot; name it"
         raise SourceError(message, key=("robot",))
     return TextSource(settings)

@@ -17,6 +17,7 @@ class SourceKind(str, Enum):
     """What lies in the folder."""
 
     LEROBOT = "lerobot"  # a LeRobot dataset of format v3
+    EPISODES = "episodes"  # what `dm0 dataset from-bags --format episodes` wrote
     DEXDATA = "dexdata"  # JSON lines, a file an episode, as Dexbotic has them
     RECORDINGS = "recordings"  # what `dm0 train` recorded in simulation
 

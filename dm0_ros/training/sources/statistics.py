@@ -13,6 +13,9 @@ from dm0_ros.training.sources.sample import BrokenEpisodeError, Source, SourceEr
 EXACT_ROWS = 1_000_000  # of chunks, that are held in memory: 64 MB at 8 columns
 MOST_SAMPLES = 320_128  # that are looked at: 2501 batches of 128, as in the reference
 _QUANTILES = (0.01, 0.99)
+# rad, m, or a gripper's raw unit: what moves less is still, and is not blown up. Commands of a
+# gripper that is held differ by rounding, and one row that differs by more would outweigh all.
+_STILL = 1e-3
 
 
 def gather_stats(
@@ -22,6 +25,7 @@ def gather_stats(
 
     Of a source with more than ``most`` samples, whole episodes are looked at, drawn by chance but
     always the same. Of more than ``exact_rows`` rows, quantiles are right to a histogram's bin.
+    Columns that hardly move get a range all the same.
     Raises `SourceError` where there is nothing to gather, and what the source raises.
     """
     if source.layout is None:
@@ -44,9 +48,13 @@ def gather_stats(
         raise SourceError(f"{source.name}: has no episode that statistics could be made of")
     if histograms is None:
         actions, states = (np.concatenate(part) for part in zip(*gathered, strict=True))
-        return compute_stats(actions, states, width)
-    action, state = (_summarise(histogram, width) for histogram in histograms)
-    return NormStats(action, state)
+        stats = compute_stats(actions, states, width)
+    else:
+        stats = NormStats(*(_summarise(histogram, width) for histogram in histograms))
+    layout = source.layout
+    return NormStats(
+        _widen(stats.action, len(layout.columns)), _widen(stats.state, len(layout.state_columns))
+    )
 
 
 def merge_stats(parts: Sequence[NormStats]) -> NormStats:
@@ -92,6 +100,18 @@ def _summarise(histogram: Histogram, width: int) -> VectorStats:
     low, high = (histogram.quantile(share) for share in _QUANTILES)
     columns = (low, high, histogram.mean, histogram.std)
     return VectorStats(*(np.pad(column, (0, width - len(column))) for column in columns))
+
+
+def _widen(stats: VectorStats, count: int) -> VectorStats:
+    """Ranges of the first ``count`` columns, which are not padding, are at least `_STILL`."""
+    there = np.arange(len(stats.low)) < count
+    missing = np.where(there, np.maximum(_STILL - (stats.high - stats.low), 0.0), 0.0) / 2
+    return VectorStats(
+        low=stats.low - missing,
+        high=stats.high + missing,
+        mean=stats.mean,
+        std=np.where(there, np.maximum(stats.std, _STILL / 4), stats.std),
+    )
 
 
 def _merge(parts: Sequence[VectorStats]) -> VectorStats:
