@@ -36,8 +36,8 @@ def check_bag(bag: Path, wishes: Wishes) -> None:
     robot = load_robot(robot_name)
     settings = find_checkpoint(checkpoint, robot.name).load_settings()
     columns = settings.layout_of(robot).columns
-    layout.find_cameras(settings.used_slots, facts is not None and facts.compressed)
     _check_columns(layout, robot, settings, columns)
+    layout.find_cameras(settings.used_slots, facts is not None and facts.compressed)
 
 
 def _check_columns(
