@@ -12,7 +12,7 @@ import numpy as np
 from dm0_ros.evaluation import plots
 from dm0_ros.evaluation.moments import Moment, read_moment
 from dm0_ros.evaluation.result import Result
-from dm0_ros.evaluation.words import say_count
+from dm0_ros.evaluation.words import say_count, say_share
 from dm0_ros.replay.html import embed
 
 MOST = 8
@@ -91,7 +91,7 @@ def _make_card(number: int, moment: Moment, bag: str) -> str:
     where += [f"{content['in_episode']:.1f} s into the episode"]
     if content["sequence"] is not None:
         where.append(f"plan {content['sequence']}")
-    where.append(f"off by {content['score']:.0%} of the range")
+    where.append(f"off by {say_share(content['score'])} of the range")
     if content["outcome"]:
         where.append(f"the episode ended: {content['outcome'].replace('_', ' ')}")
     reasons = "".join(f"<li>{escape(sentence)}</li>" for sentence in others)
@@ -133,7 +133,7 @@ def _make_plots(moment: Moment) -> Iterator[str]:
         title = f"{column['name']} ({column['unit']})" if column["unit"] else column["name"]
         plot = plots.plot_column(curves, int(index), moment.content["step"])
         image = embed(plot, "svg+xml", f"{title}: planned, recorded and done, over s")
-        caption = f"<b>{escape(title)}</b> off by {column['share']:.0%} of its range"
+        caption = f"<b>{escape(title)}</b> off by {say_share(column['share'])} of its range"
         yield f"<figure><figcaption>{caption}</figcaption>{image}</figure>"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from dm0_ros.evaluation.grippers import OPENS, find_switches, match_switches
 from dm0_ros.evaluation.judging import Judged
 from dm0_ros.evaluation.sights import Ways, sketch_thought
-from dm0_ros.evaluation.words import find_unit, say_amount
+from dm0_ros.evaluation.words import find_unit, say_amount, say_share
 from dm0_ros.robots.spec import Gripper, RobotSpec
 from dm0_ros.scaffold.places import box_iou
 from dm0_ros.scaffold.sketch import Sketch
@@ -19,6 +19,7 @@ from dm0_ros.scaffold.sketch import Sketch
 _STILL = 0.01  # m: a tool that goes no further than this stays where it is
 _OTHER_WAY = 30.0  # degrees between two ways from which on they are said to part
 _SAME_BOX = 0.3  # intersection over union below which two boxes are said to be apart
+_OTHER_PACE = 0.25  # s between the halves of two ways from which on their pace is told
 _SIDES = (("ahead", "back"), ("to the left", "to the right"), ("up", "down"))  # REP 103
 _PROGRESS = 0.1  # by which two tasks' progress differ before anybody is told
 
@@ -37,7 +38,7 @@ def explain(
     """
     return [
         *_tell_column(judged, robot, ranges),
-        *_tell_way(ways),
+        *_tell_way(ways, judged.step.plan.step),
         *_tell_recorded(judged, ranges),
         *_tell_grippers(judged, robot),
         *_tell_scaffold(judged, live),
@@ -61,16 +62,17 @@ def _tell_column(judged: Judged, robot: RobotSpec, ranges: np.ndarray) -> Iterat
         return
     column = int(shares.argmax())
     errors = judged.errors[:, column]
-    unit = find_unit(plan.names[column], plan.space, robot)
+    unit = find_unit(plan.names[column], plan.space, robot.joint_names, robot.gripper_names)
     row = int(np.nanargmax(np.abs(errors)))
     gripper = plan.names[column] in robot.gripper_names
     sides = ("further open than", "further closed than") if gripper else ("above", "below")
     side = sides[int(errors[row] < 0)]
+    part = say_share(shares[column] / shares.sum())
     yield (
         f"{plan.names[column]} is furthest off: {say_amount(abs(errors[row]), unit)} "
         f"{side} what the robot did, in row {row + 1} of {len(errors)}, due "
-        f"{row * plan.step:.1f} s after the picture; {shares[column] / shares.sum():.0%} of the "
-        "plan's error is in this column."
+        f"{row * plan.step:.1f} s after the picture; {part} of the plan's error is in this "
+        "column."
     )
     first = np.flatnonzero(np.abs(errors) > abs(errors[row]) / 2)[0]
     if first == 0:
@@ -82,23 +84,23 @@ def _tell_column(judged: Judged, robot: RobotSpec, ranges: np.ndarray) -> Iterat
         yield f"Half of that has come about after {first * plan.step:.1f} s."
 
 
-def _tell_way(ways: Ways | None) -> Iterator[str]:
+def _tell_way(ways: Ways | None, step: float) -> Iterator[str]:
     if ways is None or ways.planned.shape[1] < 2:
         return
     arms = len(ways.planned)
     for number, (planned, gone) in enumerate(zip(ways.planned, ways.gone, strict=True)):
         tool = "the tool" if arms == 1 else f"tool {number + 1}"
         here, there = planned[-1] - planned[0], gone[-1] - gone[0]
-        far, went = np.linalg.norm(here), np.linalg.norm(there)
-        if max(far, went) >= _STILL:
-            yield f"It takes {tool} {_say_ways(here, there, far, went)}."
+        if max(np.linalg.norm(here), np.linalg.norm(there)) >= _STILL:
+            yield f"It takes {tool} {_say_ways(here, there)}{_say_pace(planned, gone, step)}."
         apart = planned[-1] - gone[-1]
         if (distance := float(np.linalg.norm(apart))) >= _STILL:
             side = _say_side(apart)
             yield f"At the end of that {tool} is {_mm(distance)} from where it was{side}."
 
 
-def _say_ways(here, there, far: float, went: float) -> str:
+def _say_ways(here: np.ndarray, there: np.ndarray) -> str:
+    far, went = (float(np.linalg.norm(way)) for way in (here, there))
     if far < max(went / 4, _STILL):
         return f"hardly anywhere ({_mm(far)}), while the robot took it {_mm(went)} on"
     if went < max(far / 4, _STILL):
@@ -107,6 +109,21 @@ def _say_ways(here, there, far: float, went: float) -> str:
     if angle > _OTHER_WAY:
         return f"another way: {_mm(far)}, {angle:.0f}° off the {_mm(went)} that the robot took it"
     return f"the way that it went ({angle:.0f}° off), {_mm(far)} instead of {_mm(went)}"
+
+
+def _say_pace(planned: np.ndarray, gone: np.ndarray, step: float) -> str:
+    """Where one of two ways is gone at another pace: when half of each is behind."""
+    halves = []
+    for way in (planned, gone):
+        far = np.linalg.norm(way - way[0], axis=1)
+        if far[-1] < _STILL:
+            return ""
+        halves.append(np.flatnonzero(far >= far[-1] / 2)[0] * step)
+    plan, robot = halves
+    if abs(plan - robot) < max(_OTHER_PACE, step):
+        return ""
+    pace = "sooner" if plan < robot else "later"
+    return f", and {pace}: half of it after {plan:.1f} s, the robot after {robot:.1f} s"
 
 
 def _say_side(apart: np.ndarray) -> str:
@@ -176,6 +193,8 @@ def _tell_gripper(gripper: Gripper, seconds, planned, done, step: float) -> Iter
 def _tell_scaffold(judged: Judged, live: Sketch | None) -> Iterator[str]:
     thought = judged.step.plan.thought
     if thought is None:
+        if live is not None and not live.refusal:
+            yield f"Its actions saw the reasoning of the live policy: “{live.subtask}”."
         return
     sketch = sketch_thought(thought)
     if sketch.refusal:
@@ -204,7 +223,10 @@ def _tell_progress(judged: Judged) -> Iterator[str]:
         return
     now, then = step.plan.progress, step.recorded.plan.progress
     if abs(now - then) > _PROGRESS:
-        yield f"It takes the task to be {now:.0%} done; the live policy said {then:.0%}."
+        yield (
+            f"It takes the task to be {say_share(now)} done; the live policy said "
+            f"{say_share(then)}."
+        )
 
 
 def _tell_observation(judged: Judged) -> Iterator[str]:

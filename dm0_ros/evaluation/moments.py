@@ -17,7 +17,7 @@ from dm0_ros.evaluation.episodes import Episode
 from dm0_ros.evaluation.explaining import explain, share_by_column
 from dm0_ros.evaluation.judging import Judged
 from dm0_ros.evaluation.result import MOMENTS
-from dm0_ros.evaluation.sights import Sights
+from dm0_ros.evaluation.sights import Sights, sketch_thought
 from dm0_ros.evaluation.words import find_unit
 from dm0_ros.replay.bag import read_raw
 from dm0_ros.replay.run import Subject, Wishes
@@ -81,7 +81,9 @@ class Moments:
         ways = sights.find_ways(judged)
         live = _find_scaffold(self._subject, judged)
         pictures = []
-        for sight in sights.show(judged, ways):
+        thought = judged.step.plan.thought
+        told = live if thought is None else sketch_thought(thought)
+        for sight in sights.show(judged, ways, told):
             file = f"{name}_{sight.slot}.jpg"
             Image.fromarray(np.ascontiguousarray(sight.picture)).save(
                 folder / file, quality=_QUALITY
@@ -149,11 +151,15 @@ class Moments:
         plan, robot = judged.step.plan, self._subject.robot
         shares = share_by_column(judged.errors, self._ranges)
         known = np.isfinite(judged.errors)
+        units = [
+            find_unit(name, plan.space, robot.joint_names, robot.gripper_names)
+            for name in plan.names
+        ]
         return {
             "step": plan.step,
             "columns": [
-                {"name": name, "unit": find_unit(name, plan.space, robot), "share": float(share)}
-                for name, share in zip(plan.names, shares, strict=True)
+                {"name": name, "unit": unit, "share": float(share)}
+                for name, unit, share in zip(plan.names, units, shares, strict=True)
             ],
             "plan": _plain(plan.values),
             "actions": _plain(np.where(known, judged.actions, np.nan)),
@@ -162,16 +168,24 @@ class Moments:
 
 
 def _find_scaffold(subject: Subject, judged: Judged) -> Sketch | None:
-    """The scaffold that was recorded of the picture that this plan's text is about."""
-    thought, layout = judged.step.plan.thought, subject.layout
-    if thought is None or not layout.holds(_SCAFFOLD) or judged.step.recorded is None:
+    """What was recorded of the picture that this plan's text is about; of a plan without a text
+    of its own, the one that the live plan's actions saw."""
+    step, layout = judged.step, subject.layout
+    recorded, thought = step.recorded, step.plan.thought
+    if recorded is None or not layout.holds(_SCAFFOLD):
         return None
-    received = judged.step.recorded.received
-    limits = received - _LATE, received + _LATE
+    if thought is None and (recorded.trace is None or recorded.trace.text is None):
+        return None
+    until = recorded.received + (0.0 if thought is None else _LATE)
+    found = None
+    limits = recorded.received - _LATE, until
     for message in read_raw(layout.path, [layout.name(_SCAFFOLD)], *limits):
-        if abs(message.stamp - thought.stamp) < 1e-6:
+        if thought is None:
+            content = message.read()
+            found = content if content.valid else found
+        elif abs(message.stamp - thought.stamp) < 1e-6:
             return Sketch.of(message.read())
-    return None
+    return None if found is None else Sketch.of(found)
 
 
 def _plain(rows: np.ndarray) -> list[list[float | None]]:

@@ -70,14 +70,11 @@ class Sights:
         names, values = as_published(plan)
         return self._tools.find(replace(plan, names=names, values=values))
 
-    def show(self, judged: Judged, ways: Ways | None) -> list[Sight]:
-        """Every picture of the observation, in its order."""
-        step = judged.step
-        thought = step.plan.thought
-        sketch = None if thought is None else sketch_thought(thought)
+    def show(self, judged: Judged, ways: Ways | None, sketch: Sketch | None) -> list[Sight]:
+        """Every picture of the observation, in its order; ``sketch`` of what actions were told."""
         return [
             self._draw(slot, picture, ways, sketch)
-            for slot, picture in step.observation.pictures.items()
+            for slot, picture in judged.step.observation.pictures.items()
         ]
 
     def _draw(self, slot: str, picture, ways: Ways | None, sketch: Sketch | None) -> Sight:
