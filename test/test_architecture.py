@@ -29,6 +29,7 @@ ALLOWED = {
     "replay": {"control", "engine", "model", "policy", "robots", "scaffold"},
     "evaluation": {"control", "engine", "model", "policy", "replay", "robots", "scaffold"},
     "challenge": {"policy", "robots"},
+    "libero": {"challenge", "policy", "robots", "sim"},
     "training": {"engine", "model", "navigation", "policy", "robots", "scaffold", "sim"},
     "viewing": {"control", "policy", "replay", "robots", "scaffold"},
     "datasets": {"policy", "replay", "robots", "training"},
@@ -41,7 +42,7 @@ COMMON = {"errors", "intervals", "resources", "stamps"}
 ENTRANCES = {"nodes", "cli", "commands"}
 # rooms that have to work where torch is not installed
 WITHOUT_TORCH = {"robots", "control", "navigation", "scaffold", "sim", "bringup", *COMMON}
-WITHOUT_TORCH |= {"viewing"}
+WITHOUT_TORCH |= {"libero", "viewing"}
 INTERFACES = {"msg", "srv", "action"}
 ROS = re.compile(
     r"(rclpy|launch|launch_\w+|ament_\w+|cv_bridge|tf2_\w+|rosidl_\w+|domain_coordinator"
@@ -182,7 +183,7 @@ for room in {rooms!r}:
         (("torch", "rclpy"), sorted(WITHOUT_TORCH)),
         (("rclpy",), sorted({*ALLOWED, *COMMON})),
         # of the extras sim and bags
-        (("mujoco",), sorted({*ALLOWED, *COMMON} - {"sim", "training"})),
+        (("mujoco",), sorted({*ALLOWED, *COMMON} - {"libero", "sim", "training"})),
         (
             ("rosbags", "mcap", "mcap_ros2"),
             sorted({*ALLOWED, *COMMON} - {"datasets", "evaluation", "replay", "viewing"}),

@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from dm0_ros.commands.evaluation import bags
+from dm0_ros.commands.libero import libero
 from dm0_ros.commands.table30 import table30
 from dm0_ros.errors import Dm0Error
 
 eval = typer.Typer(help="Judge policies on tasks whose truth is known.", no_args_is_help=True)
 
 eval.command()(table30)
+eval.command()(libero)
 eval.command()(bags)
 
 POLICIES = ("shortest_path", "random", "nano")

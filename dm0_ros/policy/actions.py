@@ -111,11 +111,8 @@ def clip_columns(rows: np.ndarray, limits: Sequence[tuple[float, float]]) -> np.
 
 def _reference(state: np.ndarray, layout: Layout) -> np.ndarray:
     """What to add to differences (..., 1, C): zero where columns are absolute."""
-    in_state = np.isin(layout.columns, layout.state_columns)
-    whole = np.zeros((*np.shape(state)[:-1], len(layout.columns)))
-    whole[..., in_state] = state
     absolute = np.isin(layout.columns, layout.absolute)
-    return np.where(absolute, 0.0, layout.to_data(whole))[..., None, :]
+    return np.where(absolute, 0.0, layout.to_data(layout.align(state)))[..., None, :]
 
 
 def _pose_angles(layout: Layout) -> np.ndarray:

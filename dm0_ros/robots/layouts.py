@@ -14,6 +14,8 @@ from dm0_ros.robots.poses import EULER, POSITION, name_columns
 
 # The velocity of a base: m/s ahead and to the left, rad/s to the left.
 BASE_COLUMNS = ("vx", "vy", "wz")
+# The inputs of a controller that moves one end effector, each in [-1, 1]: see dm0_ros/libero/.
+COMMAND_COLUMNS = (*POSITION, *EULER, "gripper")
 
 
 class Space(str, Enum):
@@ -22,6 +24,7 @@ class Space(str, Enum):
     JOINT_POSITION = "joint_position"
     EEF_POSE = "eef_pose"
     BASE_TWIST = "base_twist"
+    EEF_COMMAND = "eef_command"  # inputs of a controller; never sent to an executor
 
 
 @dataclass(frozen=True)
@@ -49,23 +52,51 @@ class RawUnit:
 class Layout:
     """One way to lay out state and action columns, by name. Values are SI and radians here.
 
-    The state has the columns of the action but for a base's velocities, which are only commanded.
+    The state has the columns of the action but for a base's velocities, which are only commanded,
+    unless ``state`` names others: then column k of the action belongs to column k of the state.
     """
 
     space: Space
     columns: tuple[str, ...]
     absolute: tuple[str, ...]  # columns that the network gives as values, not as differences
     raw: dict[str, RawUnit] = field(default_factory=dict)  # of grippers that are not in metres
+    state: tuple[str, ...] = ()  # columns of the state where they are others; of commands only
 
     def __post_init__(self) -> None:
         require_once(self.columns, "column", "columns")
         require_known(self.absolute, self.columns, "column", "absolute")
         require_known(self.raw, self.columns, "column", "raw")
+        self._check_state()
+
+    def _check_state(self) -> None:
+        require_once(self.state, "column", "state")
+        commands = self.space is Space.EEF_COMMAND
+        if bool(self.state) is not commands:
+            reason = "is missing" if commands else "is only for layouts of space eef_command"
+            raise RobotError(f"{reason}; {'add' if commands else 'remove'} it", key=("state",))
+        if commands and len(self.state) < len(self.columns):
+            raise RobotError(
+                f"has {len(self.state)} columns for {len(self.columns)} of the action; name one "
+                "for each",
+                key=("state",),
+            )
 
     @property
     def state_columns(self) -> tuple[str, ...]:
         """Columns of the state, in their order."""
+        if self.state:
+            return self.state
         return tuple(column for column in self.columns if column not in BASE_COLUMNS)
+
+    def align(self, states: np.ndarray) -> np.ndarray:
+        """Of states (..., S), what belongs to each action column (..., C): zero where nothing."""
+        states = np.asarray(states, np.float64)
+        whole = np.zeros((*states.shape[:-1], len(self.columns)))
+        if self.state:
+            whole[...] = states[..., : len(self.columns)]
+        else:
+            whole[..., np.isin(self.columns, self.state_columns)] = states
+        return whole
 
     def with_strokes(self, grippers: Sequence[Gripper]) -> "Layout":
         """The layout with the grippers' own widths where a raw unit leaves them out."""
@@ -110,6 +141,7 @@ def check_columns(
 
     A pose layout has whole poses of end effectors, ``<arm>_x`` and so on where there are several,
     and grippers. A robot with a base may have its velocities in every layout; these are absolute.
+    A layout of commands has those of one end effector and its gripper.
     """
     key = ("layouts", name)
     base = BASE_COLUMNS if has_base else ()
@@ -118,6 +150,7 @@ def check_columns(
         Space.JOINT_POSITION: (*joints, *grippers, *base),
         Space.EEF_POSE: (*(c for arm in arms for c in poses[arm]), *grippers, *base),
         Space.BASE_TWIST: base,
+        Space.EEF_COMMAND: COMMAND_COLUMNS,
     }[layout.space]
     require_known(layout.columns, known, f"column of {layout.space.value}", *key, "columns")
     if layout.space is Space.EEF_POSE:
@@ -126,6 +159,8 @@ def check_columns(
             require_all(layout.columns, poses[arm], f"{arm}'s", *key, "columns")
         if not commanded:
             raise RobotError("has no end effector's pose; add one", key=(*key, "columns"))
+    if layout.space is Space.EEF_COMMAND:
+        require_all(layout.columns, COMMAND_COLUMNS, "the command", *key, "columns")
     velocities = [column for column in layout.columns if column in base]
     require_all(layout.absolute, velocities, "the velocity", *key, "absolute")
     require_known(layout.raw, grippers, "gripper", *key, "raw")
