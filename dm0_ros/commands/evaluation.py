@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 eval bags`: recorded bags through a policy, and figures of how near it comes to them."""
 
+import json
 import os
 from contextlib import closing
 from pathlib import Path
@@ -78,7 +79,13 @@ def bags(
             folder.forget()
         with closing(make_engine(engine, jobs, threads, device, address)) as workers:
             course = _evaluate(bag, settings, folder, workers)
-    _tell(course)
+        _tell(course)
+        figures = _merge(folder.path, course, len(settings))
+    if json_path:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(figures, indent=1) + "\n")
+    if course.failed:
+        raise Dm0Error(f"{len(course.failed)} of {course.total} replays failed, see above")
 
 
 def _make_absolute(name: str) -> str:
@@ -102,5 +109,18 @@ def _tell(course) -> None:
         typer.echo(f"{course.lost} workers were lost; what they had was done again")
     for name, why in course.failed.items():
         typer.echo(f"failed: {name}: {why}", err=True)
-    if course.failed:
-        raise Dm0Error(f"{len(course.failed)} of {course.total} replays failed, see above")
+
+
+def _merge(folder: Path, course, settings: int) -> dict:
+    """The table and the page of what is done."""
+    from dm0_ros.evaluation.evaluate import CHECKPOINT
+    from dm0_ros.evaluation.merging import FIGURES, merge
+    from dm0_ros.evaluation.report import REPORT
+
+    if len(course.places) < settings:
+        raise Dm0Error("no bag could be evaluated under every setting, see above")
+    figures = merge(folder, course.places)
+    overall = figures[CHECKPOINT]["overall"]
+    typer.echo(f"{overall['plans']} plans in {overall['episodes']} episodes")
+    typer.echo(f"{folder / REPORT}, {folder / FIGURES}")
+    return figures

@@ -60,6 +60,8 @@ class Course:
     reached: float = 0.0  # s of bag that are behind, also of bags that are not done
     failed: dict[str, str] = field(default_factory=dict)  # sentences by bag and setting
     lost: int = 0  # workers
+    places: dict[str, list[Path]] = field(default_factory=dict)
+    """Folders of all results, by setting, in the order of the bags; when all is over"""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -91,6 +93,10 @@ def evaluate_bags(
     todo = _measure(todo, course)
     course.seconds = sum(piece.seconds for piece in todo)
     _Run(folder, engine, settings, evaluate, course, tell).work_off(todo)
+    for piece in pieces:
+        if folder.has(piece.setting, piece.key):
+            places = course.places.setdefault(piece.setting, [])
+            places.append(folder.find(piece.setting, piece.key))
     return course
 
 
