@@ -148,6 +148,20 @@ def test_rows_after_the_end_of_an_episode_are_compared_with_nothing(tiny_checkpo
     assert outcomes["succeeded"]["value"] == 0.5 and outcomes["succeeded"]["count"] == 2
 
 
+def test_marks_of_teleoperation_say_what_was_to_be_done(tiny_checkpoint, tmp_path):
+    marks = [(0.5, 1.5, ""), (2.0, 3.0, "")]
+    write_teleoperation(tmp_path / "bag", marks=marks)
+    wishes = by_hand(tiny_checkpoint, instruction="")
+    result = evaluate(tmp_path / "bag", tmp_path / "out", wishes)
+    told = [(e["name"], e["instruction"]) for e in result.content["episodes"]]
+    assert told == [("episode 0.5", "by hand"), ("episode 2", "by hand")]
+    moments = result.read_plans()["moment"]
+    np.testing.assert_allclose(moments, [0.5, 0.8, 1.1, 1.4, 2.0, 2.3, 2.6, 2.9], atol=1e-5)
+    write_teleoperation(tmp_path / "unmarked")
+    with pytest.raises(Dm0Error, match="no messages of /action_chunk"):
+        evaluate(tmp_path / "unmarked", tmp_path / "nothing", wishes)
+
+
 def test_own_checkpoint_makes_the_recorded_plans_and_another_does_not(tiny_checkpoint, tmp_path):
     record(tmp_path / "bag", tiny_checkpoint)
     wishes = Wishes(lateness=Lateness(0.0))

@@ -25,8 +25,8 @@ from dm0_ros.policy.protocol import Policy
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.replay.bag import RawMessage
 from dm0_ros.replay.faults import Watchman
-from dm0_ros.replay.layout import CLOCK
-from dm0_ros.replay.marks import read_marks
+from dm0_ros.replay.layout import CLOCK, PLANS
+from dm0_ros.replay.marks import read_marks, sort_marks
 from dm0_ros.replay.plans import RecordedPlan
 from dm0_ros.replay.rehearsal import Rehearsal
 from dm0_ros.replay.rehearsal import summarise as summarise_rehearsal
@@ -104,6 +104,8 @@ class _Evaluation:
         layout, robot, spec = subject.layout, subject.robot, subject.policy.spec
         wishes = setting.wishes
         marks = read_marks(bag, layout.prefix) if layout.holds(MARKS_TOPIC) else []
+        # Of a bag without plans, the marks say what was to be done.
+        self._tasks = () if layout.holds(PLANS) or wishes.instruction else sort_marks(marks)
         self._episodes = Episodes(marks, wishes.period)
         self._actions = Actions(layout, robot)
         self._ranges = find_ranges(bag, subject, wishes)
@@ -112,9 +114,7 @@ class _Evaluation:
             spec, robot, self._actions, self._episodes, self._ranges, self._scaffolds
         )
         self._sheet = Sheet(spec, self._judge.poses.arms)
-        self._witness: Witness = Moments(
-            bag, wishes, subject, self._ranges, self._episodes.found
-        )
+        self._witness: Witness = Moments(bag, wishes, subject, self._ranges, self._episodes.found)
         self._rehearsal = self._motion = None
         if wishes.lateness is not None:
             self._motion = Motion(robot, self._episodes)
@@ -125,7 +125,9 @@ class _Evaluation:
     def _options(self) -> Options:
         wishes, begin = self._setting.wishes, self._subject.layout.contents.begin
         limits = [None if s is None else begin + s for s in (wishes.begin, wishes.end)]
-        return Options(*limits, wishes.period, wishes.instruction, self._subject.memory)
+        return Options(
+            *limits, wishes.period, wishes.instruction, self._subject.memory, self._tasks
+        )
 
     def run(self, folder: Path, tell: Tell) -> None:
         """From its beginning to its end, and write what came of it."""

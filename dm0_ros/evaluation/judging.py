@@ -108,7 +108,8 @@ class Judge:
         times = plan.start + np.arange(len(plan.values)) * plan.step
         known = times <= min(self._episodes.end(episode, self.now), self.now)
         names = self._joints()
-        joints = self._actions.sample(names, times, self._episodes.found[episode].begin)
+        began = self._episodes.found[episode].begin
+        joints = self._actions.sample(names, times, began)
         joints[~known] = np.nan
         actions = self._arrange(names, joints)
         errors = self._subtract(plan.values, actions)
@@ -122,17 +123,18 @@ class Judge:
             pose_errors=self.poses.compare(plan.values, dict(zip(names, joints.T, strict=True))),
             score=_mean(np.abs(errors) / self._ranges),
             overlap=self._overlap.compare(episode, plan),
-            switches=tuple(self._find_switches(plan, times[known])),
+            switches=tuple(self._find_switches(plan, times[known], began)),
             likeness=self._scaffolds.compare(plan),
         )
 
-    def _find_switches(self, plan: Plan, times: np.ndarray) -> Iterator[Switch]:
-        """Of all grippers, while rows can be compared."""
+    def _find_switches(self, plan: Plan, times: np.ndarray, began: float) -> Iterator[Switch]:
+        """Of all grippers, while rows can be compared; the episode ``began`` then."""
         if len(times) < 2:
             return
         begin, end = times[0], times[-1]
         for number, gripper in enumerate(self.grippers):
             known, values = self._actions.watch(gripper.name, begin, end)
+            known, values = known[known >= began], values[known >= began]
             openings = plan.values[: len(times), plan.names.index(gripper.name)]
             recorded = [
                 switch

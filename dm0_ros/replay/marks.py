@@ -27,3 +27,8 @@ def join_marks(marks: Iterable[Mark]) -> list[Mark]:
         if mark.end is None or mark.episode in newest:
             newest[mark.episode] = mark
     return list(newest.values())
+
+
+def sort_marks(marks: Iterable[Mark]) -> list[Mark]:
+    """By their beginnings; those without an instruction, which say nothing to do, are left out."""
+    return sorted((mark for mark in marks if mark.instruction), key=lambda mark: mark.begin)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from dm0_ros.policy.marks import Mark
 from dm0_ros.replay.plans import RecordedPlan
 
 _GAP = 5.0  # s without a plan after which, in a bag without traces, a new task has begun
@@ -18,6 +19,15 @@ def begins_after(before: RecordedPlan, after: RecordedPlan) -> bool:
     if after.trace is not None and before.trace is not None:
         return after.trace.index <= before.trace.index
     return before.instruction != after.instruction or after.received - before.received > _GAP
+
+
+def mark_at(marks: Sequence[Mark], moment: float) -> tuple[int, str] | None:
+    """Number and instruction of the marked episode that runs at a moment; None where none does."""
+    for number in range(len(marks) - 1, -1, -1):
+        if marks[number].begin <= moment:
+            end = marks[number].end
+            return (number, marks[number].instruction) if end is None or moment <= end else None
+    return None
 
 
 class Ahead:

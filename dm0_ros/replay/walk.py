@@ -8,13 +8,14 @@ next of them need.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from dm0_ros.errors import ObservationError, PlanError
+from dm0_ros.policy.marks import Mark
 from dm0_ros.policy.protocol import Observation, Plan, Policy
 from dm0_ros.policy.reasoning import Memory
 from dm0_ros.policy.trace import TRACE_TOPIC, digest
@@ -23,7 +24,7 @@ from dm0_ros.replay.bag import RawMessage, read_raw
 from dm0_ros.replay.faults import Watchman
 from dm0_ros.replay.layout import CLOCK, JOINTS, PLANS, STATUS, Layout
 from dm0_ros.replay.plans import RecordedPlan, pair_traces
-from dm0_ros.replay.schedule import Ahead, begins_after
+from dm0_ros.replay.schedule import Ahead, begins_after, mark_at
 from dm0_ros.replay.sensors import Seeker, Sought
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.stamps import to_seconds
@@ -74,6 +75,8 @@ class Options:
     """s between plans of the replay's own schedule; None: one for each recorded plan"""
     instruction: str = ""  # for that schedule, where nobody gave one; empty: the recorded ones
     memory: Memory = field(default_factory=Memory)  # the policy's, of asynchronous reasoning
+    marks: Sequence[Mark] = ()
+    """of episodes, in order; where given, these say for that schedule what was wanted and when"""
 
 
 class Walk:
@@ -96,7 +99,8 @@ class Walk:
             policy.spec.camera_slots, facts is not None and facts.compressed
         )
         self._joints = layout.require(JOINTS)
-        if not (self._options.period and self._options.instruction):
+        told = self._options.instruction or self._options.marks
+        if not (self._options.period and told):
             layout.require(PLANS)
         self.traced = layout.holds(TRACE_TOPIC)
         self._seeker = Seeker(policy.spec, robot)
@@ -223,7 +227,7 @@ class Walk:
     def _go_own_way(self, plans: Iterator[RecordedPlan]) -> Iterator[Step]:
         """Steps at the replay's own times, for as long as somebody wanted something."""
         upcoming, task, due = Ahead(plans), None, -math.inf
-        if self._options.instruction:
+        if self._options.instruction or self._options.marks:
             upcoming = Ahead(iter(()))
         for message in self._watch():
             if self._now < due:
@@ -246,6 +250,8 @@ class Walk:
         """Number and instruction of the task that runs; None while none does."""
         if self._options.instruction:
             return 0, self._options.instruction
+        if self._options.marks:
+            return mark_at(self._options.marks, self._now)
         return upcoming.task_at(received)
 
 
