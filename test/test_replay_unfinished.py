@@ -84,6 +84,44 @@ def test_what_was_flushed_is_read_while_it_is_recorded(tmp_path):
     assert read_commands(tmp_path / "bag")[-1] == 9.0
 
 
+def test_messages_that_were_received_long_before_their_neighbours_begin_no_files(tmp_path):
+    """A recorder that is held up takes a queue of one topic after the newest of another."""
+    writer = BagWriter(tmp_path / "bag", Limits(seconds=2.0))
+    for k in range(60):
+        moment = BEGIN + k / 10
+        write(writer, "/commands", moment, make_positions([float(k)]))
+        write(writer, "/late", moment - 5.0, make_positions([float(k)]))
+    writer.close()
+    assert len(list((tmp_path / "bag").glob("*.mcap"))) == 3
+    assert look_into(tmp_path / "bag").counts == {"/commands": 60, "/late": 60}
+
+
+def test_topics_that_were_known_long_before_their_first_message_are_found(tmp_path):
+    """Their declaration is in a chunk that has none of their messages, as in every graph."""
+    writer = BagWriter(tmp_path / "bag")
+    write(writer, "/a", BEGIN, make_positions([0.0]))
+    writer.flush()
+    for topic in ("/b", "/c", "/d"):
+        writer.add_topic(topic, "std_msgs/msg/Float64MultiArray")
+    writer.add_topic("/camera", "sensor_msgs/msg/Image")
+    writer.add_topic("/never", "sensor_msgs/msg/JointState")
+    for k in range(1, 4):
+        write(writer, "/a", BEGIN + k, make_positions([float(k)]))
+        writer.flush()
+    write(writer, "/camera", BEGIN + 5, make_image(BEGIN + 5, np.zeros((2, 2, 3), np.uint8)))
+    write(writer, "/c", BEGIN + 5, make_positions([5.0]))
+    writer.flush()
+    write(writer, "/b", BEGIN + 6, make_positions([6.0]))
+    writer.flush()
+    found = {"/a": 4, "/b": 1, "/c": 1, "/camera": 1}
+    assert found.items() <= look_into(tmp_path / "bag").counts.items()
+    (sentence,) = repair(tmp_path / "bag")
+    assert "was not closed" in sentence
+    assert found.items() <= look_into(tmp_path / "bag").counts.items()
+    with Reader(tmp_path / "bag") as reader:
+        assert reader.message_count == 7 and len(list(reader.messages())) == 7
+
+
 def cut(path, places):
     """Copies of a bag of one file that end at these places."""
     for place in places:

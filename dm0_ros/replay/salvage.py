@@ -231,7 +231,8 @@ def repair(path: Path) -> tuple[str, ...]:
     """
     found = salvage(path)
     if found is None:
-        if path.is_dir() and (path / metadata.NAME).exists() and any(path.glob("*.mcap")):
+        parts = sorted(path.glob("*.mcap")) if path.is_dir() else []
+        if parts and _is_whole(path, parts):
             return ()
         raise Dm0Error(f"{path}: there is no recording in it that could be repaired")
     files = [found.path] if isinstance(found, SalvagedFile) else list(found.files.values())

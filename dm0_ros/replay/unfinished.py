@@ -56,6 +56,7 @@ class Scan:
     chunks: list[ChunkIndex] = field(default_factory=list)
     records: list[Metadata] = field(default_factory=list)
     places: list[MetadataIndex] = field(default_factory=list)  # of these records
+    opened: set[int] = field(default_factory=set)  # offsets of chunks that were looked into
 
     @property
     def begin(self) -> int:
@@ -156,15 +157,25 @@ def _note_record(
 
 
 def _check_last(file: io.BufferedReader, found: Scan) -> None:
-    """Learn what channels the newest chunk declares, where it has unknown ones."""
+    """Learn what the newest chunk's messages are: it says so, or one before it does."""
     place = file.tell()
-    if found.chunks and not found.channels.keys() >= found.chunks[-1].message_index_offsets.keys():
-        _open_chunk(file, found, found.chunks[-1])
+    for chunk in reversed(found.chunks):
+        if _knows(found, found.chunks[-1]):
+            break
+        if chunk.chunk_start_offset not in found.opened:
+            _open_chunk(file, found, chunk)
     file.seek(place)
+
+
+def _knows(found: Scan, chunk: ChunkIndex) -> bool:
+    """Whether the channels of a chunk's messages, and their schemas, have been seen."""
+    channels = [found.channels.get(number) for number in chunk.message_index_offsets]
+    return all(c is not None and c.schema_id in {0, *found.schemas} for c in channels)
 
 
 def _open_chunk(file: io.BufferedReader, found: Scan, chunk: ChunkIndex) -> bytes:
     """The records in a chunk; its schemas and channels are noted."""
+    found.opened.add(chunk.chunk_start_offset)
     file.seek(chunk.chunk_start_offset + _HEAD.size)
     content = file.read(chunk.chunk_length - _HEAD.size)
     whole = Chunk.read(ReadDataStream(io.BytesIO(content)))
@@ -200,6 +211,7 @@ def _mend_last(file: io.BufferedReader, found: Scan) -> None:
     else:
         found.end = last.chunk_start_offset + last.chunk_length
         found.tail = _make_index(found, last, data)
+        _check_last(file, found)
     found.places = kept  # what they say stays known
 
 

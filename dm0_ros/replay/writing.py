@@ -80,6 +80,8 @@ class BagWriter:
         self._written = 0.0  # monotonic time: of metadata.yaml
         self._full = ""  # why nothing more is written
         self._broken = False  # whether writing failed
+        self._newest = 0  # ns: reception of the newest message
+        self._opened: int | None = None  # the same, when the present file got its first message
         self._output: _Output | None = None
         try:
             path.mkdir(parents=True)
@@ -115,8 +117,11 @@ class BagWriter:
         """Append a message in CDR that was received ``nanoseconds`` after 1970."""
         if self._full:
             raise Dm0Error(self._full)
-        if self._is_over(nanoseconds):
+        self._newest = max(self._newest, nanoseconds)
+        if self._is_over():
             self._attempt(self._begin_part)
+        if self._opened is None:
+            self._opened = self._newest
         self._attempt(
             self._writer.add_message, self._channels[topic], nanoseconds, data, nanoseconds
         )
@@ -180,14 +185,17 @@ class BagWriter:
         )
         self.note_missing(self._full)
 
-    def _is_over(self, nanoseconds: int) -> bool:
-        """Whether a message belongs into the next file."""
-        part, limits = self._parts[-1], self._limits
-        if part.begin is None:
+    def _is_over(self) -> bool:
+        """Whether the present file is to have no more messages.
+
+        By the newest message: those of a recorder that is held up do not come in order.
+        """
+        if self._opened is None:
             return False
+        limits = self._limits
         if limits.size and self._output.tell() >= limits.size:
             return True
-        return bool(limits.seconds) and (nanoseconds - part.begin) / 1e9 >= limits.seconds
+        return bool(limits.seconds) and (self._newest - self._opened) / 1e9 >= limits.seconds
 
     def _begin_part(self) -> None:
         splits = self._limits.seconds or self._limits.size
@@ -199,6 +207,7 @@ class BagWriter:
         if self._output is not None:
             self._end_part()
         self._output = _Output(self.path / self._parts[-1].name)
+        self._opened = None
         self._writer = Writer(self._output)
         self._writer.start("ros2", "dm0_ros")
         self._schemas: dict[str, int] = {}
