@@ -21,6 +21,7 @@ from dm0_ros.control.state import State, Status
 from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.marks import Mark
 from dm0_ros.policy.protocol import Latency, Plan
+from dm0_ros.policy.trace import Trace
 from dm0_ros.replay.bag import BagWriter, read_messages
 from dm0_ros.replay.comparison import Comparison, describe
 from dm0_ros.replay.layout import find_layout
@@ -299,37 +300,57 @@ def test_a_pause_stops_at_the_moment_and_a_step_goes_a_little_on():
     assert not pace.wait(BEGIN + 9.0)
 
 
-def chunk(start, values, instruction="touch it", names=("a", "b")):
+def chunk(start, values, instruction="touch it", names=("a", "b"), sequence=1):
     values = np.asarray(values, float)
     plan = Plan(
         BEGIN + start, 0.1, Space.JOINT_POSITION, names, values, 0.5, Latency(1.0, 2.0, 3.0, 4.0)
     )
-    return make_plan(plan, BEGIN + start + 0.05, 1, instruction)
+    return make_plan(plan, BEGIN + start + 0.05, sequence, instruction)
 
 
-def test_plans_are_compared_with_those_of_the_same_picture_or_the_nearest():
+def trace(sequence, index, digest):
+    return Trace(sequence, index, {}, {}, digest, None, None).dump()
+
+
+RISING = np.arange(10)[:, None] * np.array([0.01, 0.02])
+
+
+def test_plans_are_compared_with_those_of_the_nearest_observation():
     comparison = Comparison()
-    rising = np.arange(10)[:, None] * np.array([0.01, 0.02])
-    comparison.add_recorded(chunk(0.0, rising))
-    comparison.add_recorded(chunk(1.0, rising + 1.0))
-    comparison.add_live(chunk(0.0, rising))  # the same
-    comparison.add_live(chunk(0.2, rising + np.array([0.02, 0.04])))  # the same motion, seen later
-    comparison.add_live(chunk(0.9, rising + 1.0))  # a tenth of a second late
-    comparison.add_live(chunk(2.0, rising))  # nothing recorded is near
-    comparison.add_live(chunk(0.0, rising, "another task"))
-    comparison.add_live(chunk(2.1, rising[:1]))  # stay
+    comparison.recorded.add(chunk(0.0, RISING))
+    comparison.recorded.add(chunk(1.0, RISING + 1.0))
+    comparison.live.add(chunk(0.2, RISING + np.array([0.02, 0.04])))  # the same motion, later
+    comparison.live.add(chunk(0.9, RISING + 1.0))  # a tenth of a second late
+    comparison.live.add(chunk(2.0, RISING))  # nothing recorded is near
+    comparison.live.add(chunk(0.0, RISING, "another task"))
+    comparison.live.add(chunk(2.1, RISING[:1]))  # stay
     found = comparison.summarise()
-    assert (found["plans"], found["recorded_plans"], found["plans_to_stay"]) == (5, 2, 1)
-    assert found["same_observation"] == {"count": 1, "median": 0.0, "max": 0.0}
-    assert found["near_observation"]["count"] == 2 and found["unpaired"] == 2
-    assert found["near_observation"]["max"] == pytest.approx(0.02, abs=1e-6)
-    assert found["near_observation"]["median"] == pytest.approx(0.01, abs=1e-6)
+    assert (found["plans"], found["recorded_plans"], found["plans_to_stay"]) == (4, 2, 1)
+    assert found["repeated"] == {"count": 0, "median": None, "max": None}
+    assert found["near"]["count"] == 2 and found["unpaired"] == 2
+    assert found["near"]["max"] == pytest.approx(0.02, abs=1e-6)
+    assert found["near"]["median"] == pytest.approx(0.01, abs=1e-6)
+
+
+def test_plans_that_saw_the_same_and_had_the_same_noise_are_repeated():
+    comparison = Comparison()
+    for sequence, index, digest in ((7, 0, 11), (8, 1, 12), (9, 2, 13)):
+        comparison.recorded.add(chunk(sequence / 10, RISING, sequence=sequence))
+        comparison.recorded.add_trace(trace(sequence, index, digest))
+    # the same, the same picture after another number of plans, and another picture
+    for sequence, index, digest, shift in ((1, 0, 11, 1e-3), (2, 2, 12, 0.5), (3, 3, 99, 0.5)):
+        comparison.live.add(chunk((sequence + 6) / 10, RISING + shift, sequence=sequence))
+        comparison.live.add_trace(trace(sequence, index, digest))
+    found = comparison.summarise()
+    assert found["repeated"]["count"] == 1
+    assert found["repeated"]["max"] == pytest.approx(1e-3)
+    assert found["near"]["count"] == 2 and found["near"]["max"] == pytest.approx(0.5)
 
 
 def test_plans_of_other_columns_are_not_compared():
     comparison = Comparison()
-    comparison.add_recorded(chunk(0.0, np.zeros((2, 2))))
-    comparison.add_live(chunk(0.0, np.zeros((2, 2)), names=("a", "c")))
+    comparison.recorded.add(chunk(0.0, np.zeros((2, 2))))
+    comparison.live.add(chunk(0.0, np.zeros((2, 2)), names=("a", "c")))
     with pytest.raises(Dm0Error, match="the columns a, b, the live ones a, c"):
         comparison.summarise()
 

@@ -18,6 +18,7 @@ from rclpy.clock import ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from dm0_ros.errors import Dm0Error
@@ -30,6 +31,7 @@ from dm0_ros.nodes.quality import COMMAND, SENSOR
 from dm0_ros.nodes.readiness import Readiness
 from dm0_ros.nodes.stamps import to_time
 from dm0_ros.nodes.stand_in import StandIn
+from dm0_ros.policy.trace import TRACE_TOPIC
 from dm0_ros.replay.comparison import Comparison, describe
 from dm0_ros.replay.layout import CLOCK, JOINTS, find_layout
 from dm0_ros.replay.pace import Pace
@@ -57,7 +59,11 @@ class PlayerNode(Node):
         self._played = self._open_topics()
         self._clock_topic = self.create_publisher(Clock, CLOCK, SENSOR)
         self._comparison = Comparison()
-        self.create_subscription(ActionChunk, "action_chunk", self._comparison.add_live, COMMAND)
+        live = self._comparison.live
+        self.create_subscription(ActionChunk, "action_chunk", live.add, COMMAND)
+        self.create_subscription(
+            String, TRACE_TOPIC, lambda message: live.add_trace(message.data), COMMAND
+        )
         self._stand_in = StandIn(self, self._robot)
         self._prompter = Prompter(self)
         self._nodes = [Readiness(self, name) for name in _NODES]
@@ -190,7 +196,9 @@ class PlayerNode(Node):
             case Kind.COMMAND:
                 self._commands[event.topic] += 1
             case Kind.PLAN:
-                self._comparison.add_recorded(event.content)
+                self._comparison.recorded.add(event.content)
+            case Kind.TRACE:
+                self._comparison.recorded.add_trace(event.content)
             case Kind.BEGIN:
                 self._prompter.begin(event.content)
             case Kind.END:

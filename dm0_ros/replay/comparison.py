@@ -12,73 +12,84 @@ import numpy as np
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.protocol import Plan
+from dm0_ros.policy.trace import Trace
 from dm0_ros.policy.wire import read_plan
 
-_SAME = 1e-6  # s: stamps of one observation
+_SAME = 1e-6  # s: rounding of stamps
 _NEAR = 0.5  # s between the observations of two plans that are compared
 _WORDS = {
-    "same_observation": "saw the same picture as",
-    "near_observation": "saw another picture than",
+    "repeated": "are recorded ones again (the same observation, and as many before it)",
+    "near": "were compared with recorded ones of about the same time",
 }
 
 
-class Comparison:
-    """Is shown plans of both kinds, and compares them at the end.
-
-    Of one row they are no network's: they say "stay", and are only counted.
-    """
+class _Side:
+    """The plans of one of the two graphs. Those of one row say "stay", and are only counted."""
 
     def __init__(self) -> None:
-        self._recorded: dict[str, list[Plan]] = defaultdict(list)  # by instruction
-        self._live: dict[str, list[Plan]] = defaultdict(list)
-        self.still = 0  # live ones of one row
+        self.plans: dict[str, list[tuple[Plan, int]]] = defaultdict(list)  # by instruction
+        self.seen: dict[int, tuple[int, int]] = {}  # digest and index, by sequence
+        self.still = 0
 
-    def add_recorded(self, message: Any) -> None:
-        """An ActionChunk of the bag."""
-        self._add(self._recorded, message)
-
-    def add_live(self, message: Any) -> None:
-        """An ActionChunk of the live graph."""
-        self.still += not self._add(self._live, message)
-
-    def _add(self, plans: dict[str, list[Plan]], message: Any) -> bool:
+    def add(self, message: Any) -> None:
+        """An ActionChunk."""
         plan = read_plan(message)
         if len(plan.values) > 1:
-            plans[message.instruction].append(plan)
-        return len(plan.values) > 1
+            self.plans[message.instruction].append((plan, int(message.sequence)))
+        else:
+            self.still += 1
+
+    def add_trace(self, text: str) -> None:
+        """What one of them was made of; raises `Dm0Error` where it is no trace."""
+        trace = Trace.parse(text)
+        self.seen[trace.sequence] = trace.digest, trace.index
+
+    def count(self) -> int:
+        """Plans of more than one row."""
+        return sum(map(len, self.plans.values()))
+
+
+class Comparison:
+    """Is shown plans of both graphs and their traces, and compares them at the end."""
+
+    def __init__(self) -> None:
+        self.recorded, self.live = _Side(), _Side()
 
     def summarise(self) -> dict:
-        """For JSON. Distances are the largest of a plan's values, rad or m (or a quaternion's):
-        ``identical_observations`` of plans that saw the same picture, ``near`` of the others, at
-        the times that both plans speak of. Raises `Dm0Error` where they have other columns.
+        """For JSON. Distances are the largest of a plan's values, rad or m (or a quaternion's).
+
+        ``repeated`` are plans of which a recorded one saw the same, bit by bit, and had as many
+        plans before it in its task: so it had the same noise. Others are compared with the one
+        whose observation is ``near``est, at the times that both speak of. Raises `Dm0Error` where
+        they have other columns.
         """
-        same, near, unpaired = [], [], 0
-        for instruction, plans in self._live.items():
-            recorded = sorted(self._recorded[instruction], key=lambda plan: plan.start)
-            starts = [plan.start for plan in recorded]
-            for plan in plans:
-                other = _nearest(recorded, starts, plan.start)
+        repeated, near, unpaired = [], [], 0
+        for instruction, plans in self.live.plans.items():
+            recorded = sorted(self.recorded.plans[instruction], key=lambda one: one[0].start)
+            known = {self.recorded.seen.get(sequence): plan for plan, sequence in recorded}
+            known.pop(None, None)
+            starts = [plan.start for plan, _ in recorded]
+            for plan, sequence in plans:
+                same = known.get(self.live.seen.get(sequence))
+                other = same or _nearest(recorded, starts, plan.start)
                 if other is None:
                     unpaired += 1
-                elif abs(other.start - plan.start) < _SAME:
-                    same.append(_measure(plan, other))
                 else:
-                    near.append(_measure(plan, other))
+                    (repeated if same else near).append(_measure(plan, other))
         return {
-            "plans": sum(map(len, self._live.values())),
-            "recorded_plans": sum(map(len, self._recorded.values())),
-            "plans_to_stay": self.still,
-            "same_observation": _describe(same),
-            "near_observation": _describe(near),
+            "plans": self.live.count(),
+            "recorded_plans": self.recorded.count(),
+            "plans_to_stay": self.live.still,
+            "repeated": _describe(repeated),
+            "near": _describe(near),
             "unpaired": unpaired,
         }
 
 
-def _nearest(plans: list[Plan], starts: list[float], moment: float) -> Plan | None:
+def _nearest(plans: list[tuple[Plan, int]], starts: list[float], moment: float) -> Plan | None:
     index = bisect_left(starts, moment)
-    found = min(
-        plans[max(0, index - 1) : index + 1], key=lambda p: abs(p.start - moment), default=None
-    )
+    around = [plan for plan, _ in plans[max(0, index - 1) : index + 1]]
+    found = min(around, key=lambda plan: abs(plan.start - moment), default=None)
     return found if found is not None and abs(found.start - moment) <= _NEAR else None
 
 
@@ -115,8 +126,8 @@ def describe(figures: dict) -> Iterator[str]:
         found = figures[name]
         if found["max"] is not None:
             yield (
-                f"{found['count']} plans {words} a recorded one: off by {found['max']:.3g} at "
-                f"most, median {found['median']:.3g}"
+                f"{found['count']} plans {words}: off by {found['max']:.3g} at most, median "
+                f"{found['median']:.3g}"
             )
     executor, commands = figures["executor"], figures["commands"]
     for reason in executor["stopped"]:

@@ -40,6 +40,7 @@ class Kind(str, Enum):
     CLOCK = "clock"  # content: s of the graph's clock
     MESSAGE = "message"  # topic, and content: bytes in CDR
     PLAN = "plan"  # content: a recorded ActionChunk
+    TRACE = "trace"  # content: what a recorded plan was made of, as JSON
     COMMAND = "command"  # a recorded one; topic of its sink
     BEGIN = "begin"  # content: an Assignment
     END = "end"  # content: the same
@@ -71,7 +72,7 @@ class Playback:
     def __init__(self, layout: Layout, robot: RobotSpec, part: Part = Part()) -> None:
         """Raises `Dm0Error` where the bag lacks joint states, or says nothing of tasks."""
         layout.require(JOINTS)
-        for topic in (PLANS, STATUS):
+        for topic in (PLANS, TRACE_TOPIC, STATUS):
             layout.holds(topic)  # of our type, if at all
         contents = layout.contents
         self._layout = layout
@@ -139,8 +140,8 @@ class Playback:
 
     def _messages(self) -> Iterator[Event]:
         layout = self._layout
-        plans, status = layout.name(PLANS), layout.name(STATUS)
-        needed = {CLOCK, plans, status, *self._sinks}
+        plans, traces, status = map(layout.name, (PLANS, TRACE_TOPIC, STATUS))
+        needed = {CLOCK, plans, traces, status, *self._sinks}
         epoch = None
         for message in read_raw(layout.path, {*self.topics, *needed}, self._from, self._until):
             if message.topic == CLOCK:
@@ -148,6 +149,8 @@ class Playback:
                 yield Event(message.time, Kind.CLOCK, now)
             elif message.topic == plans:
                 yield Event(message.time, Kind.PLAN, message.read())
+            elif message.topic == traces:
+                yield Event(message.time, Kind.TRACE, message.read().data)
             elif message.topic in self._sinks:
                 yield Event(message.time, Kind.COMMAND, topic=self._sinks[message.topic])
             elif message.topic == status:
