@@ -105,15 +105,20 @@ def plot_histogram(groups: Mapping[str, np.ndarray], across: str, up: str) -> by
         return _render(figure)
 
 
-def plot_pairs(ours: np.ndarray, theirs: np.ndarray, names: tuple[str, str], unit: str) -> bytes:
-    """Each pair (N,) as a point: below the line ours is the smaller one."""
+def plot_differences(names: Sequence[str], band: Band, across: str) -> bytes:
+    """A point for each name, with its interval: left of the line, less is better, ours is."""
     with rc_context(_SETTINGS):
-        figure, axis = _start((3.4, 3.1))
-        axis.scatter(theirs, ours, s=14, color=OURS, alpha=0.7, lw=0)
-        most = float(np.nanmax([*ours, *theirs, 1e-9])) * 1.05
-        axis.plot([0, most], [0, most], color=RECORDED, lw=1, ls="--")
-        axis.set(xlim=(0, most), ylim=(0, most), aspect="equal")
-        axis.set(xlabel=f"{names[1]} ({unit})", ylabel=f"{names[0]} ({unit})")
+        figure, axis = _start((_WIDE[0], 0.7 + 0.2 * len(names)))
+        places = np.arange(len(names))
+        axis.axvline(0.0, color=DONE, lw=1)
+        for place, mean, low, high in zip(places, *band, strict=True):
+            colour = OURS if mean < 0 else THEIRS
+            axis.plot([low, high], [place, place], color=colour, lw=1.6)
+            axis.plot([mean], [place], "o", color=colour, ms=4)
+        axis.set_yticks(places, names)
+        axis.invert_yaxis()
+        axis.grid(visible=False, axis="y")
+        axis.set(xlabel=across)
         return _render(figure)
 
 

@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from dm0_ros.evaluation import cards, sections, verdicts
+from dm0_ros.evaluation.comparing import make_comparison
 from dm0_ros.evaluation.result import Result
 from dm0_ros.evaluation.words import UNKNOWN, say_count, say_figure
 from dm0_ros.replay.html import Cell, Number, make_page, make_table
 
 REPORT = "report.html"
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28}")  # of git; its beginning will do
 _MOST_ROWS = 200  # of a table; the worst
 _STYLE = """
+h1 { font-size: clamp(1.35rem, 5vw, 2rem); overflow-wrap: anywhere; }
 nav { margin: 1rem 0; } nav a { margin-right: 1rem; white-space: nowrap; color: #2f6db3; }
 .lead-in { font-size: 1.05rem; } .absent { color: #5b6675; }
 .note { border-left: .3rem solid #c77700; background: #fdf6ea; padding: .3rem .8rem;
-        margin: .6rem 0; }
+        margin: .6rem 0; overflow-wrap: anywhere; }
 .note ul { margin: .2rem 0; padding-left: 1.2rem; }
 table.sortable th { cursor: pointer; }
 td:not(.number) { min-width: 6rem; max-width: 24rem; overflow-wrap: anywhere; }
@@ -61,7 +65,7 @@ def write_report(
     """
     results = sorted(results, key=lambda result: result.key)
     parts = [
-        ("compared", "Compared", verdicts.make_comparison(comparison)),
+        ("compared", "Compared", make_comparison(comparison)),
         ("figures", "Figures", sections.make_figures(summary["overall"])),
         ("moments", "Worst moments", cards.make_cards(cards.find_worst(results))),
         ("columns", "By column", sections.make_columns(summary)),
@@ -93,7 +97,7 @@ def _make_body(
     written = [(name, title, "".join(content)) for name, title, content in parts]
     written = [part for part in written if part[2]]
     links = (f'<a href="#{name}">{title}</a>' for name, title, _ in written)
-    yield f"<nav>{''.join(links)}</nav>"
+    yield f"<nav>{' '.join(links)}</nav>"
     yield from _make_notes(summary)
     for name, title, content in written:
         yield f'<section><h2 id="{name}">{title}</h2>{content}</section>\n'
@@ -112,10 +116,14 @@ def _make_notes(summary: Mapping) -> Iterator[str]:
         return
     bags = len(summary["by_bag"])
     items = (
-        f"<li>{escape(sentence)}{escape(_say_where(keys, bags))}</li>"
+        f"<li>{escape(_shorten(sentence) + _say_where(keys, bags))}</li>"
         for sentence, keys in notes.items()
     )
     yield f'<div class="note">Not as it was recorded:<ul>{"".join(items)}</ul></div>'
+
+
+def _shorten(sentence: str) -> str:
+    return _HASH.sub(r"\1", sentence)
 
 
 def _say_where(keys: Sequence[str], bags: int) -> str:

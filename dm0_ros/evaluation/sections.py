@@ -13,7 +13,7 @@ import numpy as np
 
 from dm0_ros.evaluation import plots
 from dm0_ros.evaluation.result import Result
-from dm0_ros.evaluation.words import UNKNOWN, find_unit, say_figure, say_interval
+from dm0_ros.evaluation.words import FIGURES, UNKNOWN, find_unit, say_figure, say_interval
 from dm0_ros.replay.html import Cell, Number, embed, make_table
 from dm0_ros.robots.spec import Space
 
@@ -23,29 +23,6 @@ STYLE = """
 .plots img { width: 100%; display: block; }
 """
 
-FIGURES = {
-    "normalised_error": ("distance from what the robot did, of the column's range", "share"),
-    "normalised_error_of_plans": ("distance from the recorded plan, of the range", "share"),
-    "pose_mm": ("place of the end effector", "mm"),
-    "pose_degrees": ("turn of the end effector", "degrees"),
-    "overlap_normalised": (
-        "distance of successive plans where they overlap, of the range",
-        "share",
-    ),
-    "velocity_rms": ("velocity of rehearsed commands (RMS)", "rad/s"),
-    "acceleration_rms": ("acceleration of rehearsed commands (RMS)", "rad/s²"),
-    "jerk_rms": ("jerk of rehearsed commands (RMS)", "rad/s³"),
-    "switch_late_s": ("grippers: how late they open and close (negative: early)", "s"),
-    "switch_off_s": ("grippers: how far off in time", "s"),
-    "switches_missed": ("grippers: recorded switches without one in the plan", "share"),
-    "switches_spurious": ("grippers: planned switches without a recorded one", "share"),
-    "progress_error": ("progress: distance from the time that has passed", "share"),
-    "progress_bias": ("progress: how much too far it is told", "share"),
-    "scaffold_valid": ("reasoning: texts that can be read", "share"),
-    "scaffold_iou": ("reasoning: goal boxes, intersection over union", ""),
-    "scaffold_path_error": ("reasoning: told path, of the picture's width", "share"),
-}
-"""What a figure is called, and its unit."""
 _TIMING = ("switch_late_s", "switch_off_s", "switches_missed", "switches_spurious")
 _STAGES = {"preprocessing": "preprocessing", "prefix": "vision and prefix"}
 
@@ -56,7 +33,7 @@ def make_figures(overall: Mapping) -> Iterator[str]:
     head = ("", Number("value"), Number("95 % interval"), Number("episodes"), Number("of"))
     rows = []
     for name, estimate in measured.items():
-        label, unit = FIGURES[name]
+        label, _, unit = FIGURES[name]
         rows.append(
             (
                 label,
@@ -71,7 +48,7 @@ def make_figures(overall: Mapping) -> Iterator[str]:
         "<p>Intervals: episodes drawn anew, whole ones; of shares, Wilson's. <b>of</b>: how many "
         "numbers the value is the mean of.</p>"
     )
-    absent = [FIGURES[name][0] for name in FIGURES if name not in measured]
+    absent = [FIGURES[name].label for name in FIGURES if name not in measured]
     if absent:
         yield f"<p class=absent>Nothing to be measured of: {escape('; '.join(absent))}.</p>"
 
@@ -157,7 +134,7 @@ def make_grippers(summary: Mapping, results: Sequence[Result]) -> Iterator[str]:
         (
             (label, _cell(overall[name]["value"], unit), Number(say_interval(overall[name], unit)))
             for name in _TIMING
-            for label, unit in (FIGURES[name],)
+            for label, _, unit in (FIGURES[name],)
         ),
     )
     switches = np.concatenate([result.read_plans()["switches"] for result in results])

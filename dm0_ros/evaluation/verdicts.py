@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dm0_ros.evaluation.words import say_count, say_figure, say_interval, say_share
+from dm0_ros.evaluation.words import FIGURES, say_count, say_figure, say_interval, say_share
 
+LEVEL = 0.05
+"""p below which a difference is called sure."""
 _SAME = 1e-5  # rad or m: plans that are no further apart are the same
 
 
 def make_headline(summary: Mapping, comparison: Mapping | None) -> str:
     """The verdict, in one sentence."""
+    if comparison is not None:
+        return say_difference(comparison)
     name = " and ".join(summary["checkpoints"])
     if find_replicas(summary):
         return f"{name} plans again what it planned live"
@@ -66,6 +70,34 @@ def _tell_errors(summary: Mapping) -> Iterator[str]:
         )
 
 
-def make_comparison(comparison: Mapping | None) -> Iterator[str]:
-    """The section about two settings."""
-    return iter(())
+def say_difference(comparison: Mapping) -> str:
+    """Which of two settings is better, and how sure that is, in one sentence."""
+    ours, theirs = name_settings(comparison)
+    main = comparison["figures"][comparison["main"]]
+    unit = FIGURES[comparison["main"]].unit
+    if main["p"] is None:
+        return f"{ours} and {theirs} cannot be compared: nothing is known of both"
+    values = [say_figure(main[which], unit) for which in ("first", "second")]
+    what = "of the range from what the robot did" if unit == "share" else "from where it was"
+    said = f"{values[0]} instead of {values[1]} {what} ({say_chance(main['p'])})"
+    if main["p"] >= LEVEL:
+        return f"No sure difference between {ours} and {theirs}: {said}"
+    return (
+        f"{ours} is {'nearer' if main['difference'] > 0 else 'further off'} than {theirs}: {said}"
+    )
+
+
+def name_settings(comparison: Mapping) -> tuple[str, str]:
+    """The setting that the page is about, and the one that it is compared with."""
+    ours, theirs = (" and ".join(comparison[which]) for which in ("first", "second"))
+    return ours, f"{theirs} (against)" if ours == theirs else theirs
+
+
+def say_chance(p: float) -> str:
+    """p = 0.03, p < 0.001."""
+    return f"p {'' if p < 0.001 else '= '}{say_p(p)}"
+
+
+def say_p(p: float) -> str:
+    """0.03, < 0.001."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"

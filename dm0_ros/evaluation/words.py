@@ -5,12 +5,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from dm0_ros.robots.layouts import BASE_COLUMNS
 from dm0_ros.robots.poses import EULER
 from dm0_ros.robots.spec import Space
 
 UNKNOWN = "–"  # where nothing was measured
+
+
+class Figure(NamedTuple):
+    """What a figure of `summarise` is called, in full and short, and its unit."""
+
+    label: str
+    short: str
+    unit: str
+
+
+FIGURES = {
+    "normalised_error": Figure(
+        "distance from what the robot did, of the column's range", "from what was done", "share"
+    ),
+    "normalised_error_of_plans": Figure(
+        "distance from the recorded plan, of the range", "from recorded plans", "share"
+    ),
+    "pose_mm": Figure("place of the end effector", "end effector: place", "mm"),
+    "pose_degrees": Figure("turn of the end effector", "end effector: turn", "degrees"),
+    "overlap_normalised": Figure(
+        "distance of successive plans where they overlap, of the range", "plan to plan", "share"
+    ),
+    "velocity_rms": Figure("velocity of rehearsed commands (RMS)", "velocity", "rad/s"),
+    "acceleration_rms": Figure(
+        "acceleration of rehearsed commands (RMS)", "acceleration", "rad/s²"
+    ),
+    "jerk_rms": Figure("jerk of rehearsed commands (RMS)", "jerk", "rad/s³"),
+    "switch_late_s": Figure(
+        "grippers: how late they open and close (negative: early)", "grippers late", "s"
+    ),
+    "switch_off_s": Figure("grippers: how far off in time", "grippers off", "s"),
+    "switches_missed": Figure(
+        "grippers: recorded switches without one in the plan", "switches missed", "share"
+    ),
+    "switches_spurious": Figure(
+        "grippers: planned switches without a recorded one", "switches too many", "share"
+    ),
+    "progress_error": Figure(
+        "progress: distance from the time that has passed", "progress", "share"
+    ),
+    "progress_bias": Figure("progress: how much too far it is told", "progress too far", "share"),
+    "scaffold_valid": Figure("reasoning: texts that can be read", "texts read", "share"),
+    "scaffold_iou": Figure("reasoning: goal boxes, intersection over union", "goal boxes", ""),
+    "scaffold_path_error": Figure(
+        "reasoning: told path, of the picture's width", "told path", "share"
+    ),
+}
 
 
 def find_unit(name: str, space: Space, joints: Collection[str], grippers: Collection[str]) -> str:
