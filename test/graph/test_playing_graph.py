@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag into a live graph: plans with recorded stamps, simulated time, and no robot in reach."""
 
+import importlib.util
 import json
 import sys
 
 import pytest
+from cell import ARM, GRIPPER, Cell, make_sink, move, write_robot
 from diagnostic_msgs.msg import DiagnosticArray
 from replay_bags import BEGIN
 from replay_recordings import ROBOT, losing, record
@@ -16,7 +18,9 @@ from std_srvs.srv import SetBool, Trigger
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import to_seconds
+from dm0_ros.nodes.stand_in import StandIn
 from dm0_ros.replay.bag import look_into, read_messages
+from dm0_ros.robots.loading import load_robot
 
 TASKS = ("touch the red block", "touch it")
 SECONDS = 4.0  # of each
@@ -182,3 +186,22 @@ def test_a_player_that_waits_in_vain_says_for_what(graph, tiny_checkpoint, tmp_p
     process = graph.start("player", *words, arguments=("-r", "__ns:=/replay"))
     assert process.wait() == 1
     assert "not ready within 1 s: policy is not there; executor is not there" in process.output
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("control_msgs") is None, reason="control_msgs is not installed"
+)
+def test_controllers_that_are_driven_by_actions_have_a_stand_in_too(graph, tmp_path):
+    sinks = [
+        make_sink("follow_joint_trajectory", "arm/follow_joint_trajectory", ARM.names),
+        make_sink("gripper_command", "gripper/gripper_cmd", GRIPPER.names),
+    ]
+    path = write_robot(tmp_path, sinks=sinks)
+    stand_in = StandIn(graph.node, load_robot(path))
+    cell = Cell(graph, robot=path)
+    cell.plan(move(rows=50))
+    cell.wait_state(ExecutorStatus.EXECUTING)
+    for sink in sinks:
+        graph.wait(lambda sink=sink: stand_in.counts[sink["topic"]] > 0, sink["topic"])
+    graph.wait(lambda: stand_in.counts["arm/follow_joint_trajectory"] > 3, "goals")
+    assert cell.status[-1].dropped == 0
