@@ -3,6 +3,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,11 +22,14 @@ from replay_recordings import record
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.evaluation import evaluate as evaluation
+from dm0_ros.evaluation.actions import Actions
 from dm0_ros.evaluation.evaluate import Setting, evaluate_bag
 from dm0_ros.evaluation.result import read_result
 from dm0_ros.evaluation.summary import summarise
 from dm0_ros.policy.normalisation import load_stats
+from dm0_ros.replay.bag import read_raw
 from dm0_ros.replay.lateness import Lateness
+from dm0_ros.replay.layout import find_layout
 from dm0_ros.replay.run import Wishes, prepare
 from dm0_ros.replay.walk import Options, Walk
 from dm0_ros.robots.kinematics import Chain, load_urdf
@@ -126,6 +130,31 @@ def test_a_joint_that_nobody_commanded_does_what_is_measured(tiny_checkpoint, tm
     expected = plan.values[0, :7] - (command_at([plan.start - BEGIN])[0, :7] - 0.2)
     found = result.read_plans()["action_errors"]
     np.testing.assert_allclose(found[0, 0, :7], expected, atol=1e-5)
+
+
+def test_actions_are_taken_as_early_as_the_robot_has_to_be_told(tmp_path):
+    """And until a task's first command, it is where it is measured."""
+    write_teleoperation(tmp_path / "bag", lag=0.2)
+    late = replace(
+        ROBOT.executor, observation_latency=0.03, actuation_latency=0.1, gripper_latency=0.2
+    )
+    robot, layout = replace(ROBOT, executor=late), find_layout(tmp_path / "bag")
+    actions = Actions(layout, robot)
+    topics = {layout.name(sink.topic): sink.topic for sink in ROBOT.sinks}
+    topics[layout.name("joint_states")] = "joint_states"
+    for message in read_raw(layout.path, set(topics)):
+        actions.hear(topics[message.topic], message, message.time)
+    times = BEGIN + np.array([1.0, 2.1, 2.3])
+    found = actions.sample([*ROBOT.joint_names[:2], HAND], times)
+    joints = command_at(times - BEGIN - 0.13)[:, :2]
+    np.testing.assert_allclose(found[:, :2], joints, atol=1e-6)
+    np.testing.assert_allclose(found[:, 2], [0.08, 0.08, 0.0], atol=1e-6)
+    known, openings = actions.watch(HAND, times[0], times[-1])
+    assert known[np.argmax(openings < 0.04)] - BEGIN == pytest.approx(2.23, abs=1e-6)
+    early = actions.sample([ROBOT.joint_names[0]], times, since=BEGIN + 2.0)[:, 0]
+    measured = command_at(times - BEGIN - 0.03)[:, 0] - 0.2
+    expected = [measured[0], measured[1], joints[2, 0]]
+    np.testing.assert_allclose(early, expected, atol=1e-6)
 
 
 def test_rows_after_the_end_of_an_episode_are_compared_with_nothing(tiny_checkpoint, tmp_path):

@@ -79,6 +79,9 @@ class Actions:
 
     A joint's action is what the first sink of the robot that has it was commanded; a joint that
     nothing commanded in this bag does what it is measured to do. ``sources`` says which.
+
+    A row says where the robot is to be when it is due. To be there it has to be commanded earlier,
+    by the latencies in the robot's YAML; what was commanded is taken as early.
     """
 
     def __init__(self, layout: Layout, robot: RobotSpec) -> None:
@@ -95,6 +98,8 @@ class Actions:
             name: next((t for t, sink in self._sinks.items() if name in sink.names), MEASURED)
             for name in robot.column_names
         }
+        self._leads = {MEASURED: robot.executor.observation_latency}
+        self._leads |= {name: self._find_lead(robot, name) for name in robot.column_names}
 
     def hear(self, topic: str, message: RawMessage, now: float) -> None:
         """A message of a sink or of the joint states; raises `Dm0Error` where it does not fit."""
@@ -121,36 +126,49 @@ class Actions:
     def sample(
         self, names: Sequence[str], times: np.ndarray, since: float = -math.inf
     ) -> np.ndarray:
-        """Actions (H, C) of joints at rising times; NaN where unknown.
+        """Actions (H, C) of joints for rows that are due at rising times; NaN where unknown.
 
         Until the first command after ``since`` (s), when a task began, they are what was measured:
         what was commanded last may be of another scene, from which a simulator was set back.
         """
-        rows = {topic: track.sample(times) for topic, track in self._tracks.items()}
-        measured = self._tracks[JOINTS].names
-        for topic, sink in self._sinks.items():
-            early = times < self._tracks[topic].first_after(since)
-            places = [measured.index(name) for name in sink.names]
-            rows[topic][early] = rows[JOINTS][early][:, places]
-        columns = []
-        for name in names:
-            topic = self._topic(name)
-            columns.append(rows[topic][:, self._tracks[topic].names.index(name)])
-        return np.stack(columns, axis=1) if columns else np.empty((len(times), 0))
+        columns = np.empty((len(times), len(names)))
+        measured = self._tracks[JOINTS]
+        there = measured.sample(times - self._leads[MEASURED])
+        sampled: dict[tuple[str, float], np.ndarray] = {}
+        for place, name in enumerate(names):
+            columns[:, place] = there[:, measured.names.index(name)]
+            topic, lead = self.sources[name], self._leads[name]
+            if topic == MEASURED:
+                continue
+            track, given = self._tracks[topic], times - lead
+            if (topic, lead) not in sampled:
+                sampled[topic, lead] = track.sample(given)
+            commanded = sampled[topic, lead][:, track.names.index(name)]
+            early = given < track.first_after(since)
+            columns[:, place] = np.where(early, columns[:, place], commanded)
+        return columns
 
     def watch(self, name: str, begin: float, end: float) -> tuple[np.ndarray, np.ndarray]:
-        """Times (N,) and values (N,) of one joint as they came, see `Track.window`."""
-        track = self._tracks[self._topic(name)]
-        times, values = track.window(begin, end)
-        return times, values[:, track.names.index(name)]
-
-    def _topic(self, name: str) -> str:
-        source = self.sources[name]
-        return JOINTS if source == MEASURED else source
+        """Times (N,) for which rows with these values (N,) of a joint would have been due, as they
+        came, see `Track.window`."""
+        lead, source = self._leads[name], self.sources[name]
+        track = self._tracks[JOINTS if source == MEASURED else source]
+        times, values = track.window(begin - lead, end - lead)
+        return times + lead, values[:, track.names.index(name)]
 
     def _open(self, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Grippers in metres of opening."""
         return values * [self._openings.get(name, 1.0) for name in names]
+
+    def _find_lead(self, robot: RobotSpec, name: str) -> float:
+        """s from an action to the time of a row that says the same, as the executor has it."""
+        settings = robot.executor
+        if self.sources[name] == MEASURED:
+            return settings.observation_latency
+        moves = settings.actuation_latency
+        if name in robot.gripper_names:
+            moves = settings.gripper_latency
+        return settings.observation_latency + moves
 
     @staticmethod
     def _pick(values: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
