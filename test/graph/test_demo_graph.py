@@ -68,6 +68,8 @@ def test_demo_leaves_figures_bag_film_and_report(graph, tiny_checkpoint, tmp_pat
     topics = list_topics(out / "bag")
     for topic in ("/joint_states", "/action_chunk", "/executor_status", "/simulator/outcome"):
         assert topic in topics
+    if find_checkpoint(checkpoint).load_settings().scaffold:
+        assert "/scaffold" in topics
     assert any(topic.startswith("/overlay/") for topic in topics)
     assert any(topic.startswith("/camera/") for topic in topics)
     assert "data:image/jpeg" in (out / "report.html").read_text()
