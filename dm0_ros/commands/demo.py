@@ -18,9 +18,11 @@ import typer
 
 from dm0_ros.bringup import Process, command, describe, environment
 from dm0_ros.errors import Dm0Error
+from dm0_ros.stamps import to_seconds
 
 _READY_TIME = 180.0  # s until every node must be ready; loading torch on a busy machine is slow
 _FILM_RATE = 7.5  # pictures a second
+_PICTURE_AGE = 0.5  # s that an instruction's first observation is older than it, at most
 _DRAWING_TIME = 0.2  # s after a text that it is in the overlay's pictures
 _TAIL_TIME = 0.35  # s after the end of an episode that the film shows
 # Physics and commands must be on time; what looks, thinks and writes down may be late.
@@ -262,12 +264,14 @@ def _choose_moment(bag: Path, episodes) -> float:
     """When there is most to see (s): a text was just written, or else the arm is half-way."""
     from dm0_ros.replay.bag import read_messages
 
-    told = [message.time for message in read_messages(bag, ["/scaffold"]) if message.content.valid]
+    told = [message for message in read_messages(bag, ["/scaffold"]) if message.content.valid]
     for episode in episodes:
         # By the touch there is no way left that plan or text could show.
         half = episode.started + 0.5 * episode.seconds
-        for moment in told if episode.success else ():
-            if episode.started < moment < half:
-                return moment + _DRAWING_TIME
+        for message in told if episode.success else ():
+            seen = to_seconds(message.content.header.stamp)
+            # Of an older picture, it was late, and about the instruction before.
+            if message.time < half and seen > episode.started - _PICTURE_AGE:
+                return message.time + _DRAWING_TIME
     best = max(episodes, key=lambda episode: episode.success)
     return best.started + 0.6 * best.seconds
