@@ -40,7 +40,8 @@ def libero(
     from dm0_ros.libero.records import Records, Run
     from dm0_ros.libero.summary import summarise
 
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch, which is not imported yet
+    if checkpoint:  # torch, which is not imported yet, reads it here and in further processes
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     conditions = Conditions(suite, seed, checkpoint, device)
     instructions, wanted = _check(conditions, episodes, policies)
     chosen = _choose_tasks(tasks, len(instructions))
