@@ -7,6 +7,7 @@ import numpy as np
 from replay_bags import (
     BEGIN,
     make,
+    make_header,
     make_image,
     make_joint_state,
     make_positions,
@@ -37,24 +38,33 @@ def command_at(times):
     return rows
 
 
-def write_teleoperation(path, seconds=4.0, marks=(), commanded=True, lag=0.0, names=None):
-    """Joint states and commands at 100 Hz, pictures at 20 Hz; ``lag`` rad of joints behind."""
+def write_teleoperation(
+    path, seconds=4.0, marks=(), commanded=True, lag=0.0, names=None, clock=None
+):
+    """Joint states and commands at 100 Hz, pictures at 20 Hz; ``lag`` rad of joints behind.
+
+    ``clock``: what simulated time is at the beginning, s; stamps are of it.
+    """
+    zero = BEGIN if clock is None else clock
     writer, random = BagWriter(path), np.random.default_rng(0)
     for begin, end, outcome in marks:
         episode = f"episode {begin:g}"
-        mark = Mark(episode, TELEOPERATION, "by hand", BEGIN + begin)
+        mark = Mark(episode, TELEOPERATION, "by hand", zero + begin)
         write(writer, f"/{MARKS_TOPIC}", BEGIN, make("std_msgs/msg/String", data=mark.dump()))
-        ended = Mark(episode, TELEOPERATION, "by hand", BEGIN + begin, BEGIN + end, outcome)
+        ended = Mark(episode, TELEOPERATION, "by hand", zero + begin, zero + end, outcome)
         write(writer, f"/{MARKS_TOPIC}", BEGIN, make("std_msgs/msg/String", data=ended.dump()))
     for tick in range(round(seconds * 100)):
         time = tick / 100
+        if clock is not None:
+            ticked = make("rosgraph_msgs/msg/Clock", clock=make_header(zero + time).stamp)
+            write(writer, "/clock", BEGIN + time, ticked)
         values = command_at([time])[0]
         stroke = {g.name: g.opening_per_joint for g in ROBOT.grippers}
         measured = [
             (v - lag * (n in ROBOT.joint_names)) / stroke.get(n, 1.0)
             for n, v in zip(ROBOT.column_names, values, strict=True)
         ]
-        state = make_joint_state(BEGIN + time, names or ROBOT.column_names, measured)
+        state = make_joint_state(zero + time, names or ROBOT.column_names, measured)
         write(writer, "/joint_states", BEGIN + time, state)
         for sink in ROBOT.sinks if commanded else ():
             columns = [ROBOT.column_names.index(name) for name in sink.names]
@@ -62,7 +72,7 @@ def write_teleoperation(path, seconds=4.0, marks=(), commanded=True, lag=0.0, na
         if tick % 5 == 0:
             for slot in SLOTS:
                 picture = random.integers(0, 255, (24, 32, 3), np.uint8)
-                image = make_image(BEGIN + time, picture)
+                image = make_image(zero + time, picture)
                 write(writer, f"/camera/{slot}/image_raw", BEGIN + time, image)
     writer.close()
 

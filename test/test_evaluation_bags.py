@@ -177,6 +177,19 @@ def test_rows_after_the_end_of_an_episode_are_compared_with_nothing(tiny_checkpo
     assert outcomes["succeeded"]["value"] == 0.5 and outcomes["succeeded"]["count"] == 2
 
 
+def test_simulated_time_gives_the_same_errors(tiny_checkpoint, tmp_path):
+    marks, results = [(0.5, 1.5, "succeeded")], []
+    for name, clock in (("real", None), ("simulated", 50.0)):
+        write_teleoperation(tmp_path / name, marks=marks, clock=clock, seconds=2.0)
+        folder = tmp_path / f"{name}_out"
+        results.append(evaluate(tmp_path / name, folder, by_hand(tiny_checkpoint)))
+    real, simulated = (result.read_plans() for result in results)
+    for name in ("moment", "episode", "action_errors", "pose_errors"):
+        np.testing.assert_allclose(simulated[name], real[name], atol=1e-4)
+    begins = [[e["begin"] for e in result.content["episodes"]] for result in results]
+    assert begins[1] == pytest.approx(begins[0], abs=1e-4)
+
+
 def test_marks_of_teleoperation_say_what_was_to_be_done(tiny_checkpoint, tmp_path):
     marks = [(0.5, 1.5, ""), (2.0, 3.0, "")]
     write_teleoperation(tmp_path / "bag", marks=marks)

@@ -79,8 +79,8 @@ class Judge:
     def hear(self, topic: str, message: RawMessage, now: float) -> None:
         """See `Listener`."""
         self.now = max(self.now, now)
-        if self.first is None:
-            self.first = now
+        if self.first is None and math.isfinite(now):
+            self.first = now  # with simulated time, none is known at first
         self._actions.hear(topic, message, now)
 
     def plan(self, recorded: RecordedPlan) -> None:
