@@ -308,8 +308,8 @@ def chunk(start, values, instruction="touch it", names=("a", "b"), sequence=1):
     return make_plan(plan, BEGIN + start + 0.05, sequence, instruction)
 
 
-def trace(sequence, index, digest):
-    return Trace(sequence, index, {}, {}, digest, None, None).dump()
+def trace(sequence, index, digest, text=None):
+    return Trace(sequence, index, {}, {}, digest, None, text).dump()
 
 
 RISING = np.arange(10)[:, None] * np.array([0.01, 0.02])
@@ -341,10 +341,12 @@ def test_plans_that_saw_the_same_and_had_the_same_noise_are_repeated():
     for sequence, index, digest, shift in ((1, 0, 11, 1e-3), (2, 2, 12, 0.5), (3, 3, 99, 0.5)):
         comparison.live.add(chunk((sequence + 6) / 10, RISING + shift, sequence=sequence))
         comparison.live.add_trace(trace(sequence, index, digest))
+    comparison.live.add(chunk(0.8, RISING, sequence=4))
+    comparison.live.add_trace(trace(4, 1, 12, text=(1, 2)))  # another text
     found = comparison.summarise()
     assert found["repeated"]["count"] == 1
     assert found["repeated"]["max"] == pytest.approx(1e-3)
-    assert found["near"]["count"] == 2 and found["near"]["max"] == pytest.approx(0.5)
+    assert found["near"]["count"] == 3 and found["near"]["max"] == pytest.approx(0.5)
 
 
 def test_plans_of_other_columns_are_not_compared():

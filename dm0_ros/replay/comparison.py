@@ -18,7 +18,7 @@ from dm0_ros.policy.wire import read_plan
 _SAME = 1e-6  # s: rounding of stamps
 _NEAR = 0.5  # s between the observations of two plans that are compared
 _WORDS = {
-    "repeated": "are recorded ones again (the same observation, and as many before it)",
+    "repeated": "are recorded ones again (the same observation, noise and text)",
     "near": "were compared with recorded ones of about the same time",
 }
 
@@ -28,7 +28,7 @@ class _Side:
 
     def __init__(self) -> None:
         self.plans: dict[str, list[tuple[Plan, int]]] = defaultdict(list)  # by instruction
-        self.seen: dict[int, tuple[int, int]] = {}  # digest and index, by sequence
+        self.seen: dict[int, tuple] = {}  # all that a plan's numbers depend on, by sequence
         self.still = 0
 
     def add(self, message: Any) -> None:
@@ -42,7 +42,8 @@ class _Side:
     def add_trace(self, text: str) -> None:
         """What one of them was made of; raises `Dm0Error` where it is no trace."""
         trace = Trace.parse(text)
-        self.seen[trace.sequence] = trace.digest, trace.index
+        prefix = None if trace.prefix is None else trace.prefix.rows.tobytes()
+        self.seen[trace.sequence] = trace.digest, trace.index, trace.text, prefix
 
     def count(self) -> int:
         """Plans of more than one row."""
@@ -58,10 +59,10 @@ class Comparison:
     def summarise(self) -> dict:
         """For JSON. Distances are the largest of a plan's values, rad or m (or a quaternion's).
 
-        ``repeated`` are plans of which a recorded one saw the same, bit by bit, and had as many
-        plans before it in its task: so it had the same noise. Others are compared with the one
-        whose observation is ``near``est, at the times that both speak of. Raises `Dm0Error` where
-        they have other columns.
+        ``repeated`` are plans of which a recorded one saw the same, bit by bit, text included, and
+        had as many plans before it in its task: so it had the same noise. Others are compared
+        with the one whose observation is ``near``est, at the times that both speak of. Raises
+        `Dm0Error` where they have other columns.
         """
         repeated, near, unpaired = [], [], 0
         for instruction, plans in self.live.plans.items():

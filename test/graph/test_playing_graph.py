@@ -14,6 +14,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
+from test_bringup_graph import ROOT, has_launch
 
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
@@ -205,3 +206,16 @@ def test_controllers_that_are_driven_by_actions_have_a_stand_in_too(graph, tmp_p
         graph.wait(lambda sink=sink: stand_in.counts[sink["topic"]] > 0, sink["topic"])
     graph.wait(lambda: stand_in.counts["arm/follow_joint_trajectory"] > 3, "goals")
     assert cell.status[-1].dropped == 0
+
+
+@pytest.mark.skipif(not has_launch(), reason="needs ROS 2's launch_ros; see docs/launch.md")
+def test_launch_file_plays_a_bag_to_its_end(graph, tiny_checkpoint, tmp_path):
+    record(tmp_path / "bag", tiny_checkpoint, TASKS, SECONDS)
+    chunks = graph.collect(ActionChunk, "/replay/action_chunk", COMMAND)
+    code = "import sys; from ros2cli.cli import main; sys.exit(main())"
+    file = str(ROOT / "launch/replay.launch.py")
+    launched = graph.run(sys.executable, "-c", code, "launch", file, f"bag:={tmp_path / 'bag'}")
+    graph.wait(lambda: not launched.running(), "the end of the bag", timeout=200.0)
+    assert launched.wait() == 0, launched.output
+    assert "plans live" in launched.output and "Traceback" not in launched.output
+    assert any(BEGIN <= to_seconds(chunk.start) < BEGIN + 60 for chunk in chunks)
