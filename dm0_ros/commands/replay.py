@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,10 @@ def replay(
     threads: Annotated[int, typer.Option(min=0, help="of the network; 0: as recorded")] = 0,
     namespace: Annotated[str, typer.Option(help="of the recorded graph")] = "",
     json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="folder for report.html and its figures, see dm0 eval bags"),
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="play it into a live graph that reaches no robot")
     ] = False,
@@ -62,8 +67,10 @@ def replay(
     from dm0_ros.replay.run import replay as run
 
     if live:
-        if every is not None or latency != "measured" or threads:
-            raise Dm0Error("--every, --latency and --threads are for a replay without --live")
+        if every is not None or latency != "measured" or threads or report:
+            raise Dm0Error(
+                "--every, --latency, --threads and --report are for a replay without --live"
+            )
         texts = {
             **{"robot": robot, "checkpoint": checkpoint, "device": device, "rate": rate},
             **{"seed": "" if seed is None else seed, "from": begin or 0, "to": end or 0},
@@ -89,7 +96,7 @@ def replay(
     )
     subject = prepare(bag, wishes)
     _limit_threads(threads or (subject.facts.threads if subject.facts else 1))
-    with _Display() as display:
+    with _Display("replaying", "{task.fields[reached]:.0f} s") as display:
         figures = run(subject, wishes, display.show)
     subject.policy.close()
     _tell(figures)
@@ -98,6 +105,23 @@ def replay(
         json_path.write_text(json.dumps(figures, indent=2) + "\n")
     if not figures["plans"]:
         raise Dm0Error(f"{bag}: no plan could be made; see above for why")
+    if report:
+        _write_report(bag, wishes, report)
+
+
+def _write_report(bag: Path, wishes, folder: Path) -> None:
+    """Replay once more, now against what the robot did."""
+    from dm0_ros.evaluation.evaluate import CHECKPOINT, Setting, evaluate_bag
+    from dm0_ros.evaluation.merging import merge
+    from dm0_ros.evaluation.report import REPORT
+    from dm0_ros.evaluation.result import bag_key
+
+    place = folder / CHECKPOINT / bag_key(bag)
+    shutil.rmtree(place, ignore_errors=True)
+    with _Display("evaluating", "{task.fields[reached]:.0%}") as display:
+        evaluate_bag(bag, Setting(CHECKPOINT, wishes), place, display.tell)
+    merge(folder, {CHECKPOINT: [place]})
+    typer.echo(str(folder / REPORT))
 
 
 def _limit_threads(count: int) -> None:
@@ -109,12 +133,12 @@ def _limit_threads(count: int) -> None:
 class _Display:
     """How far the replay is."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str, reached: str) -> None:
         from rich.progress import Progress, TextColumn
 
-        columns = TextColumn("{task.description}"), TextColumn("{task.fields[seconds]:.0f} s")
+        columns = TextColumn("{task.description}"), TextColumn(reached)
         self._progress = Progress(*columns, transient=True)
-        self._task = self._progress.add_task("replaying", seconds=0.0)
+        self._task = self._progress.add_task(what, reached=0.0)
 
     def __enter__(self) -> "_Display":
         self._progress.start()
@@ -125,7 +149,11 @@ class _Display:
 
     def show(self, _step, watchman) -> None:
         """A step was made."""
-        self._progress.update(self._task, seconds=watchman.end - watchman.begin)
+        self.tell(watchman.end - watchman.begin)
+
+    def tell(self, reached: float) -> None:
+        """So far it is."""
+        self._progress.update(self._task, reached=reached)
 
 
 def _tell(figures: dict) -> None:
