@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stands for the evaluation of a bag where only what is around it is tested.
+"""Evaluations of bags that die, and stand-ins where only what is around them is tested.
 
 Workers import this module. Whoever wants to die does so once a mark is in a folder, so nothing
 waits for a time.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dm0_ros.errors import Dm0Error
+from dm0_ros.evaluation.keeping import evaluate_next
 from dm0_ros.replay.bag import read_raw
 
 PATIENCE = 120.0  # s
@@ -75,3 +76,15 @@ def read_table(folder, setting="checkpoint"):
     places = sorted((folder / "evaluation" / setting).iterdir())
     found = [json.loads((place / "result.json").read_text()) for place in places]
     return {content["bag"]: content for content in found}
+
+
+def evaluate_or_die(bag, setting, folder, tell):
+    """The real one; whose bag lies beside a file `kill` loses its worker in the middle, once."""
+
+    def watch(share):
+        tell(share)
+        if share > 0.5 and (bag.parent / "kill").exists():
+            (bag.parent / "kill").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    evaluate_next(bag, setting, folder, watch)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = {"sim", "bags", "view", "train", "cluster", "gpu", "test"}
-INSTALLED = ("sim", "bags", "train", "test")  # by `make env`
+INSTALLED = ("sim", "bags", "train", "cluster", "test")  # by `make env`
 
 # rosdep's name for each of our requirements; None: rosdep knows none (in August 2026), pip only
 ROSDEP = {

@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("sim", "bags", "train", "test")
+EXTRAS = ("sim", "bags", "train", "cluster", "test")
 SUPPORTED = ((3, 10), (3, 13))
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 RENDERING_PACKAGES = ("libegl1", "libgl1-mesa-dri")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from dm0_ros.evaluation.scale import Course
+from dm0_ros.evaluation.words import say_count
 
 _PERIOD = 30.0  # s between lines where nobody sits at a terminal
 
@@ -58,7 +59,7 @@ def describe(course: Course) -> str:
     if course.failed:
         parts.append(f"{len(course.failed)} failed")
     if course.lost:
-        parts.append(f"{course.lost} workers lost")
+        parts.append(f"{say_count(course.lost, 'worker')} lost")
     return ", ".join(parts)
 
 
