@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the columns of a state or a plan are laid out, and in which units a checkpoint has them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -116,6 +116,21 @@ class Layout:
         """The inverse of `to_data`."""
         scale, offset = self._units()
         return (np.asarray(values, np.float64) - offset) / scale
+
+    def states_to_data(self, states: np.ndarray) -> np.ndarray:
+        """As `to_data`, of states (..., S)."""
+        return self._convert_states(states, self.to_data)
+
+    def states_from_data(self, states: np.ndarray) -> np.ndarray:
+        """The inverse of `states_to_data`."""
+        return self._convert_states(states, self.from_data)
+
+    def _convert_states(
+        self, states: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        if self.state:  # commands have no units of their own, so their states have none
+            return np.asarray(states, np.float64)
+        return convert(self.align(states))[..., np.isin(self.columns, self.state_columns)]
 
     def _units(self) -> tuple[np.ndarray, np.ndarray]:
         """Scale and offset (C,) from SI to the data."""

@@ -70,11 +70,13 @@ def cut_chunks(
     Rows lie ``settings.step`` apart, whatever the data's rate is, interpolated between frames.
     Angles of poses are in [-pi, pi) in states; in rows they continue from there.
     """
-    states = _to_si(track.states, layout, layout.state_columns, settings.degrees)
+    columns, degrees = layout.state_columns, settings.degrees
+    states = _to_radians(layout.states_from_data(track.states), columns, degrees)
     if track.actions is None:
         actions, ahead = states, 1
     else:
-        actions, ahead = _to_si(track.actions, layout, layout.columns, settings.degrees), 0
+        actions = _to_radians(layout.from_data(track.actions), layout.columns, degrees)
+        ahead = 0
     turning = _pose_angles(layout, layout.columns)
     actions = np.where(turning, np.unwrap(actions, axis=0), actions)
     offsets = (np.arange(settings.rows) + ahead) * settings.step
@@ -96,24 +98,16 @@ def measure_progress(track: Track, settings: SourceSettings, frame: int) -> tupl
     return float((now - start) / (end - start)), float((later - start) / (end - start))
 
 
-def _to_si(
-    values: np.ndarray, layout: Layout, columns: Sequence[str], degrees: Sequence[str]
-) -> np.ndarray:
-    """Values (F, N) of ``columns``, some of the layout's, out of the units of the data."""
-    whole = np.zeros((len(values), len(layout.columns)))
-    present = np.isin(layout.columns, columns)
-    whole[:, present] = values
-    si = layout.from_data(whole)[:, present]
-    return np.where(np.isin(columns, degrees), np.radians(si), si)
+def _to_radians(values: np.ndarray, columns: Sequence[str], degrees: Sequence[str]) -> np.ndarray:
+    """Values (F, N) of ``columns``, of which the data have some in degrees."""
+    return np.where(np.isin(columns, degrees), np.radians(values), values)
 
 
 def _continue_from(
     rows: np.ndarray, states: np.ndarray, layout: Layout, turning: np.ndarray
 ) -> np.ndarray:
     """Rows whose angles start within half a turn of the state's."""
-    whole = np.zeros((len(states), rows.shape[-1]))
-    whole[:, np.isin(layout.columns, layout.state_columns)] = states
-    turns = np.rint((rows[:, 0] - whole) / math.tau) * math.tau
+    turns = np.rint((rows[:, 0] - layout.align(states)) / math.tau) * math.tau
     return np.where(turning, rows - turns[:, None], rows)
 
 

@@ -106,7 +106,8 @@ class SourceSettings:
                 known = ", ".join(robot.camera_slots)
                 message = f"{self.robot} has no camera slot '{slot}'; its slots are {known}"
                 raise SourceError(message, key=("cameras", key))
-        require_known(self.columns, layout.columns, "column", "columns")
+        known = tuple(dict.fromkeys((*layout.columns, *layout.state_columns)))
+        require_known(self.columns, known, "column", "columns")
         require_known(self.degrees, layout.columns, "column", "degrees")
         velocities = set(layout.columns) - set(layout.state_columns)
         if velocities and self.actions is ActionSource.NEXT_STATE:

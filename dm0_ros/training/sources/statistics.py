@@ -81,10 +81,8 @@ def _read(source: Source, episode: int) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     layout = source.layout
     differences = to_differences(numbers.rows, numbers.states, layout)
-    present = np.isin(layout.columns, layout.state_columns)
-    whole = np.zeros((len(numbers.states), len(layout.columns)))
-    whole[:, present] = numbers.states
-    return differences.reshape(-1, differences.shape[-1]), layout.to_data(whole)[:, present]
+    states = layout.states_to_data(numbers.states)
+    return differences.reshape(-1, differences.shape[-1]), states
 
 
 def _empty_into(
