@@ -8,18 +8,21 @@ import sys
 import pytest
 from cell import ARM, GRIPPER, Cell, make_sink, move, write_robot
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.action import ActionClient
 from replay_bags import BEGIN
 from replay_recordings import ROBOT, losing, record
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from test_bringup_graph import ROOT, has_launch
 
+from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
-from dm0_ros.nodes.stamps import to_seconds
+from dm0_ros.nodes.stamps import to_duration, to_seconds, to_time
 from dm0_ros.nodes.stand_in import StandIn
+from dm0_ros.policy.marks import MARKS_TOPIC, Mark
 from dm0_ros.replay.bag import look_into, read_messages
 from dm0_ros.robots.loading import load_robot
 
@@ -124,6 +127,28 @@ def test_time_may_go_back_stand_still_and_go_by_steps(graph, stage):
     assert to_seconds(chunks[-1].start) < latest
     assert second.end() == 0
     assert "plans live" in second.output  # what came of it is told, however it ends
+
+
+def test_limits_of_tasks_pass_with_simulated_time(graph, tiny_checkpoint):
+    words = ("autostart:=true", "use_sim_time:=true", "observation_timeout:=600.0")
+    graph.start("policy", *words, f"checkpoint:={tiny_checkpoint}")
+    clock = graph.publisher(Clock, "/clock", SENSOR)
+    marks = graph.collect(String, MARKS_TOPIC, STATUS)
+    client = ActionClient(graph.node, ExecuteInstruction, "execute_instruction")
+    graph.wait(client.server_is_ready, "the action server")
+
+    def at(seconds, condition):
+        clock.publish(Clock(clock=to_time(seconds)))
+        return condition()
+
+    goal = ExecuteInstruction.Goal(instruction="touch it", time_limit=to_duration(3600.0))
+    sent = client.send_goal_async(goal)
+    graph.wait(lambda: at(100.0, lambda: marks and sent.done()), "the task to begin")
+    ended = sent.result().get_result_async()
+    graph.wait(lambda: at(5000.0, ended.done), "an hour of simulated time")
+    result = ended.result().result
+    assert result.outcome == ExecuteInstruction.Result.TIME_LIMIT
+    assert Mark.parse(marks[-1].data).end - Mark.parse(marks[0].data).begin > 3600.0
 
 
 def test_a_second_clock_is_refused(graph, stage):
