@@ -73,13 +73,15 @@ class Walk:
         """
         waiting = deque(sorted(spans, key=lambda span: span.begin))
         lasting: list[Gathered] = []
-        now = None
+        clocked, now = self._layout.contents.counts.get(CLOCK, 0) > 0, None
         topics = {self._joints, self._outcome, CLOCK, *self._sinks, *self._cameras}
         for message in read_raw(self._layout.path, topics):
             if message.topic == CLOCK:
                 now = to_seconds(message.read().clock)
                 continue
-            moment = message.time if now is None else now
+            if clocked and now is None:
+                continue  # before the clock said anything, no episode can have begun
+            moment = now if clocked else message.time
             while waiting and waiting[0].begin - MARGIN <= moment:
                 span = waiting.popleft()
                 lines = {name: CommandLine(sink) for name, sink in self._sinks.items()}

@@ -65,6 +65,7 @@ class StoredIndex:
             if content.pop("format") != _FORMAT or content.pop("version") != _NEWEST:
                 raise SourceError(f"{path}: is of another format or version; make it again")
             content["episodes"] = tuple(StoredEpisode(**one) for one in content["episodes"])
+            content |= {key: tuple(content[key]) for key in ("states", "actions")}
             content["cameras"] = {name: tuple(s) for name, s in content["cameras"].items()}
             return cls(**content)
         except OSError as cause:
