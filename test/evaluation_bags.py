@@ -39,11 +39,12 @@ def command_at(times):
 
 
 def write_teleoperation(
-    path, seconds=4.0, marks=(), commanded=True, lag=0.0, names=None, clock=None
+    path, seconds=4.0, marks=(), commanded=True, lag=0.0, names=None, clock=None, short=False
 ):
     """Joint states and commands at 100 Hz, pictures at 20 Hz; ``lag`` rad of joints behind.
 
-    ``clock``: what simulated time is at the beginning, s; stamps are of it.
+    ``clock``: what simulated time is at the beginning, s; stamps are of it. ``short``: commands
+    lack a joint.
     """
     zero = BEGIN if clock is None else clock
     writer, random = BagWriter(path), np.random.default_rng(0)
@@ -67,7 +68,7 @@ def write_teleoperation(
         state = make_joint_state(zero + time, names or ROBOT.column_names, measured)
         write(writer, "/joint_states", BEGIN + time, state)
         for sink in ROBOT.sinks if commanded else ():
-            columns = [ROBOT.column_names.index(name) for name in sink.names]
+            columns = [ROBOT.column_names.index(name) for name in sink.names][short:]
             write(writer, f"/{sink.topic}", BEGIN + time, make_positions(values[columns]))
         if tick % 5 == 0:
             for slot in SLOTS:

@@ -221,6 +221,25 @@ def test_own_checkpoint_makes_the_recorded_plans_and_another_does_not(tiny_check
     assert (live["p50"], live["p99"]) == (50.0, 50.0)
 
 
+def test_recorded_plans_of_another_layout_are_not_compared_but_poses_are(
+    tiny_checkpoint, tiny_pose_checkpoint, tmp_path
+):
+    record(tmp_path / "bag", tiny_checkpoint, ["touch it"])
+    wishes = Wishes(checkpoint=str(tiny_pose_checkpoint))
+    result = evaluate(tmp_path / "bag", tmp_path / "out", wishes)
+    assert result.content["compared"] == 0
+    assert result.content["not_comparable"] == result.content["plans"] > 3
+    found = result.read_plans()
+    assert np.isnan(found["plan_errors"]).all() and np.isfinite(found["pose_errors"]).any()
+
+
+def test_commands_of_another_length_are_refused(tiny_checkpoint, tmp_path):
+    write_teleoperation(tmp_path / "bag", seconds=0.5, short=True)
+    with pytest.raises(Dm0Error, match=r"has 6 numbers, but the robot's YAML has 7 names"):
+        evaluate(tmp_path / "bag", tmp_path / "out", by_hand(tiny_checkpoint))
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
 def test_the_same_bag_and_setting_give_the_same_files(tiny_checkpoint, tmp_path):
     record(tmp_path / "bag", tiny_checkpoint)
     wishes = Wishes(lateness=Lateness(0.0))
