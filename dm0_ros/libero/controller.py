@@ -113,5 +113,5 @@ class PoseController:
 
 
 def _inertia(jacobian: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """What the mass of the joints is to the hand: (N, N) for a Jacobian (N, J)."""
-    return np.linalg.pinv(jacobian @ inverse @ jacobian.T)
+    """What the mass of the joints is to the hand: (N, N) for a Jacobian (N, J) of full rank."""
+    return np.linalg.inv(jacobian @ inverse @ jacobian.T)

@@ -70,11 +70,6 @@ class Worker:
         self._environment = open_environment(conditions.suite, conditions.seed)
         self._agents: dict[str, Agent] = {}
 
-    @property
-    def instructions(self) -> Sequence[str]:
-        """Of the suite's tasks."""
-        return self._environment.instructions
-
     def run(self, key: Key) -> Result:
         """One episode of one agent."""
         name = key[0]

@@ -87,24 +87,22 @@ class Expert:
 
     def _next(self, truth: Truth, hand: _Hand, turn: float, touches: bool) -> Phase:
         """The phase to be in now: this one until it has come to its end."""
+        phase = self._phase
+        if phase is (Phase.LOWER if touches else Phase.LEAVE):
+            return phase  # the last one
         away = self._goal(truth, touches) - hand.place
-        arrived = bool(np.linalg.norm(away) < _NEAR)
-        if self._phase is Phase.ABOVE:
+        if phase is Phase.ABOVE:
             beside = np.linalg.norm(away[:2]) < _NEAR and abs(away[2]) < 4 * _NEAR
-            ready = beside and abs(_turn_of(hand) - turn) < _ALIGNED
-            return Phase.LOWER if ready else Phase.ABOVE
-        if self._phase in (Phase.LIFT, Phase.CARRY):
-            lost = np.linalg.norm(truth.object - hand.place) > _LOST
-            if lost:
-                return Phase.ABOVE
-        waits = self._phase in (Phase.GRASP, Phase.RELEASE)
-        over = self._count >= _PATIENCE if waits else arrived
-        if self._phase is Phase.LOWER and touches:
-            over = False
-        if self._phase is Phase.LEAVE:
-            return Phase.LEAVE
+            over = beside and abs(_turn_of(hand) - turn) < _ALIGNED
+        elif phase in (Phase.GRASP, Phase.RELEASE):
+            over = self._count >= _PATIENCE
+        else:
+            over = np.linalg.norm(away) < _NEAR
+        lost = np.linalg.norm(truth.object - hand.place) > _LOST
+        if lost and phase in (Phase.LIFT, Phase.CARRY):
+            return Phase.ABOVE
         phases = list(Phase)
-        return phases[phases.index(self._phase) + 1] if over else self._phase
+        return phases[phases.index(phase) + 1] if over else phase
 
     def _goal(self, truth: Truth, touches: bool) -> np.ndarray:
         """Where the point between the fingers is wanted (3,) m."""
