@@ -22,11 +22,13 @@ from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
 
 from dm0_ros.errors import Dm0Error
+from dm0_ros.replay.chunks import use_small_index
 from dm0_ros.replay.definitions import make_typestore
 from dm0_ros.replay.metadata import MISSING
 from dm0_ros.replay.salvage import SalvagedFile, SalvagedFolder, salvage
 from dm0_ros.replay.writing import BagWriter as BagWriter
 
+use_small_index()
 _NANOSECONDS = 1_000_000_000
 # What rosbags raises for files that are no bags or broken ones: its own errors, and those of what
 # it is made of.
