@@ -16,7 +16,7 @@ from dm0_ros.errors import Dm0Error
 from dm0_ros.evaluation.estimates import Resampler, plain
 from dm0_ros.evaluation.result import Result
 from dm0_ros.evaluation.summary import check_alike
-from dm0_ros.evaluation.tally import Share, tally
+from dm0_ros.evaluation.tally import Part, tally
 
 _EXACT = 14  # episodes up to which every way is tried
 _DRAWS = 20_000
@@ -86,8 +86,8 @@ def _keys(results: Sequence[Result]) -> set[str]:
     return {result.key for result in results}
 
 
-def _pair(first: Result, second: Result) -> list[tuple[Share, Share]]:
-    """Both shares of every episode in which both planned, of the plans and rows that both have."""
+def _pair(first: Result, second: Result) -> list[tuple[Part, Part]]:
+    """Both parts of every episode in which both planned, of the plans and rows that both have."""
     one, other = first.read_plans(), second.read_plans()
     # Of one bag, both planned when the recording said, or at the same times of their own.
     moments, here, there = np.intersect1d(one["moment"], other["moment"], return_indices=True)
@@ -98,11 +98,11 @@ def _pair(first: Result, second: Result) -> list[tuple[Share, Share]]:
         if one[name].shape == other[name].shape:
             known = np.isfinite(one[name]) & np.isfinite(other[name])
             one[name], other[name] = (np.where(known, x[name], np.nan) for x in (one, other))
-    there = {share.facts["name"]: share for share in tally(second, other, first.ranges)}
+    there = {part.facts["name"]: part for part in tally(second, other, first.ranges)}
     return [
-        (share, there[name])
-        for share in tally(first, one, first.ranges)
-        if share.plans and (name := share.facts["name"]) in there
+        (part, there[name])
+        for part in tally(first, one, first.ranges)
+        if part.plans and (name := part.facts["name"]) in there
     ]
 
 
@@ -116,9 +116,9 @@ def _choose(plans: Mapping, chosen: np.ndarray) -> dict[str, np.ndarray]:
     return kept
 
 
-def _compare(pairs: Sequence[tuple[Share, Share]], name: str, column: int | None = None) -> dict:
+def _compare(pairs: Sequence[tuple[Part, Part]], name: str, column: int | None = None) -> dict:
     """One figure: means, their difference with its interval, and p."""
-    sums = np.array([[_total(share, name, column) for share in pair] for pair in pairs])
+    sums = np.array([[_total(part, name, column) for part in pair] for pair in pairs])
     both = (sums[:, :, 1] > 0).all(axis=1)
     sums = sums[both]
     if not len(sums):
@@ -146,8 +146,8 @@ def _compare(pairs: Sequence[tuple[Share, Share]], name: str, column: int | None
     }
 
 
-def _total(share: Share, name: str, column: int | None) -> tuple[float, float]:
-    sums, counts = share.sums[name]
+def _total(part: Part, name: str, column: int | None) -> tuple[float, float]:
+    sums, counts = part.sums[name]
     if column is not None:
         sums, counts = sums[..., column], counts[..., column]
     return float(np.sum(sums)), float(np.sum(counts))

@@ -13,7 +13,7 @@ from dm0_ros.evaluation.result import Result
 from dm0_ros.evaluation.result import read_result as read_result
 from dm0_ros.evaluation.seams import MOTIONS
 from dm0_ros.evaluation.sheet import LATENCIES
-from dm0_ros.evaluation.tally import Share, tally
+from dm0_ros.evaluation.tally import Part, tally
 
 # Means over everything that was counted: figure, and what of `tally` it is of.
 _MEANS = {
@@ -46,7 +46,7 @@ def summarise(results: Sequence[Result]) -> dict:
     """
     results = sorted(results, key=lambda result: result.key)
     check_alike(results)
-    shares = [share for result in results for share in tally(result)]
+    parts = [part for result in results for part in tally(result)]
     contents = [result.content for result in results]
     return {
         **{name: contents[0][name] for name in _SHAPE},
@@ -54,18 +54,18 @@ def summarise(results: Sequence[Result]) -> dict:
         "checkpoints": sorted({content["checkpoint"] for content in contents}),
         "ranges": contents[0]["ranges"],
         "seconds": sum(content["seconds"] for content in contents),
-        "overall": _describe(shares),
-        "by_column": _by_column(shares, contents[0]),
-        "by_row": _by_row(shares, contents[0]),
-        "grid": _grid(shares, contents[0]),
-        "motion": _motion(shares, contents[0]),
-        "calibration": _calibrate(shares),
-        "latency_ms": {name: _latency(shares, name) for name in ("live", "replayed")},
+        "overall": _describe(parts),
+        "by_column": _by_column(parts, contents[0]),
+        "by_row": _by_row(parts, contents[0]),
+        "grid": _grid(parts, contents[0]),
+        "motion": _motion(parts, contents[0]),
+        "calibration": _calibrate(parts),
+        "latency_ms": {name: _latency(parts, name) for name in ("live", "replayed")},
         "scaffold_sources": sorted({content["scaffold_source"] for content in contents}),
-        "outcomes": _outcomes(shares),
-        "by_bag": {result.key: _bag(result, shares) for result in results},
-        "by_instruction": _by_instruction(shares),
-        "by_episode": [_episode(share) for share in shares],
+        "outcomes": _outcomes(parts),
+        "by_bag": {result.key: _bag(result, parts) for result in results},
+        "by_instruction": _by_instruction(parts),
+        "by_episode": [_episode(part) for part in parts],
     }
 
 
@@ -86,9 +86,9 @@ def check_alike(results: Sequence[Result]) -> None:
                 )
 
 
-def _stack(shares: Sequence[Share], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _stack(parts: Sequence[Part], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Sums and counts (E, ...) of a figure."""
-    pairs = [share.sums[name] for share in shares]
+    pairs = [part.sums[name] for part in parts]
     return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
 
 
@@ -97,29 +97,29 @@ def _whole(array: np.ndarray) -> np.ndarray:
     return array.reshape(len(array), -1).sum(axis=1)
 
 
-def _describe(shares: Sequence[Share]) -> dict:
+def _describe(parts: Sequence[Part]) -> dict:
     """The figures of a group of episodes."""
-    resampler = Resampler(len(shares))
-    figures: dict = {"episodes": len(shares), "plans": sum(share.plans for share in shares)}
+    resampler = Resampler(len(parts))
+    figures: dict = {"episodes": len(parts), "plans": sum(part.plans for part in parts)}
     for figure, name in _MEANS.items():
-        sums, counts = map(_whole, _stack(shares, name))
+        sums, counts = map(_whole, _stack(parts, name))
         figures[figure] = resampler.estimate(sums, counts).describe()
     for figure, name in _SHARES.items():
-        hits, counts = map(_whole, _stack(shares, name))
+        hits, counts = map(_whole, _stack(parts, name))
         figures[figure] = estimate_share(hits.sum(), counts.sum(), int((counts > 0).sum()))
     for motion in MOTIONS:
-        squares, ticks = map(_whole, _stack(shares, motion))
+        squares, ticks = map(_whole, _stack(parts, motion))
         figures[f"{motion}_rms"] = resampler.estimate(squares, ticks).root().describe()
     return figures
 
 
-def _by_column(shares: Sequence[Share], content: dict) -> dict:
+def _by_column(parts: Sequence[Part], content: dict) -> dict:
     """By column, over all rows: errors from actions and from recorded plans, and overlaps."""
-    resampler, table = Resampler(len(shares)), {name: {} for name in content["columns"]}
+    resampler, table = Resampler(len(parts)), {name: {} for name in content["columns"]}
     for kind in ("action", "plan"):
         found = {
             figure: resampler.estimate(
-                *(array.sum(axis=1) for array in _stack(shares, f"{kind}_{name}"))
+                *(array.sum(axis=1) for array in _stack(parts, f"{kind}_{name}"))
             )
             for figure, name in (
                 ("mae", "absolute"),
@@ -130,15 +130,15 @@ def _by_column(shares: Sequence[Share], content: dict) -> dict:
         found["rmse"] = found["rmse"].root()
         for place, column in enumerate(content["columns"]):
             table[column][kind] = {name: one.describe(place) for name, one in found.items()}
-    overlap = resampler.estimate(*_stack(shares, "overlap"))
+    overlap = resampler.estimate(*_stack(parts, "overlap"))
     for place, column in enumerate(content["columns"]):
         table[column]["overlap"] = overlap.describe(place)
     return table
 
 
-def _by_row(shares: Sequence[Share], content: dict) -> list[dict]:
+def _by_row(parts: Sequence[Part], content: dict) -> list[dict]:
     """By row of the plan, over all columns or arms."""
-    resampler = Resampler(len(shares))
+    resampler = Resampler(len(parts))
     names = {
         "normalised": "action_normalised",
         "normalised_of_plans": "plan_normalised",
@@ -146,7 +146,7 @@ def _by_row(shares: Sequence[Share], content: dict) -> list[dict]:
         "pose_degrees": "pose_degrees",
     }
     found = {
-        figure: resampler.estimate(*(array.sum(axis=2) for array in _stack(shares, name)))
+        figure: resampler.estimate(*(array.sum(axis=2) for array in _stack(parts, name)))
         for figure, name in names.items()
     }
     return [
@@ -156,13 +156,13 @@ def _by_row(shares: Sequence[Share], content: dict) -> list[dict]:
     ]
 
 
-def _grid(shares: Sequence[Share], content: dict) -> dict:
+def _grid(parts: Sequence[Part], content: dict) -> dict:
     """By column and row, lists of H numbers: MAE with its interval, RMSE, normalised error."""
-    resampler, grid = Resampler(len(shares)), {}
+    resampler, grid = Resampler(len(parts)), {}
     for kind in ("action", "plan"):
-        error = resampler.estimate(*_stack(shares, f"{kind}_absolute"))
-        square = resampler.estimate(*_stack(shares, f"{kind}_square")).root()
-        share = resampler.estimate(*_stack(shares, f"{kind}_normalised"))
+        error = resampler.estimate(*_stack(parts, f"{kind}_absolute"))
+        square = resampler.estimate(*_stack(parts, f"{kind}_square")).root()
+        normalised = resampler.estimate(*_stack(parts, f"{kind}_normalised"))
         numbers = {
             "mae": error.value,
             "mae_low": error.low,
@@ -170,9 +170,9 @@ def _grid(shares: Sequence[Share], content: dict) -> dict:
             "rmse": square.value,
             "rmse_low": square.low,
             "rmse_high": square.high,
-            "normalised": share.value,
-            "normalised_low": share.low,
-            "normalised_high": share.high,
+            "normalised": normalised.value,
+            "normalised_low": normalised.low,
+            "normalised_high": normalised.high,
             "count": error.count,
         }
         grid[kind] = {
@@ -182,13 +182,13 @@ def _grid(shares: Sequence[Share], content: dict) -> dict:
     return grid
 
 
-def _motion(shares: Sequence[Share], content: dict) -> dict | None:
+def _motion(parts: Sequence[Part], content: dict) -> dict | None:
     """By joint: RMS and greatest velocity, acceleration and jerk of rehearsed commands."""
-    resampler = Resampler(len(shares))
-    found = {name: resampler.estimate(*_stack(shares, name)).root() for name in MOTIONS}
+    resampler = Resampler(len(parts))
+    found = {name: resampler.estimate(*_stack(parts, name)).root() for name in MOTIONS}
     if not any(one.count.any() for one in found.values()):
         return None
-    greatest = {n: np.max([share.greatest[n] for share in shares], axis=0) for n in MOTIONS}
+    greatest = {n: np.max([part.greatest[n] for part in parts], axis=0) for n in MOTIONS}
     return {
         joint: {
             name: {"rms": found[name].describe(place), "greatest": float(greatest[name][place])}
@@ -198,9 +198,9 @@ def _motion(shares: Sequence[Share], content: dict) -> dict | None:
     }
 
 
-def _calibrate(shares: Sequence[Share]) -> list[dict] | None:
+def _calibrate(parts: Sequence[Part]) -> list[dict] | None:
     """By tenths of what was said: its mean, the mean share of episodes' time that had passed."""
-    pairs = np.concatenate([one for share in shares for one in share.progress])
+    pairs = np.concatenate([one for part in parts for one in part.progress])
     if not len(pairs):
         return None
     said, done = pairs.T
@@ -216,9 +216,9 @@ def _calibrate(shares: Sequence[Share]) -> list[dict] | None:
     ]
 
 
-def _latency(shares: Sequence[Share], name: str) -> dict | None:
+def _latency(parts: Sequence[Part], name: str) -> dict | None:
     """Median and 99th percentile over plans, by stage and in total, ms."""
-    stages = np.concatenate([share.latencies[name] for share in shares]).astype(np.float64)
+    stages = np.concatenate([part.latencies[name] for part in parts]).astype(np.float64)
     stages = stages[np.isfinite(stages).all(axis=1)]
     if not len(stages):
         return None
@@ -229,37 +229,37 @@ def _latency(shares: Sequence[Share], name: str) -> dict | None:
     } | {"count": len(stages)}
 
 
-def _outcomes(shares: Sequence[Share]) -> dict:
+def _outcomes(parts: Sequence[Part]) -> dict:
     """How the recorded episodes ended, as shares of those that somebody judged."""
-    said = [share.facts["outcome"] for share in shares if share.facts["outcome"]]
+    said = [part.facts["outcome"] for part in parts if part.facts["outcome"]]
     return {
         outcome: estimate_share(said.count(outcome), len(said), len(said))
         for outcome in sorted(set(said))
     }
 
 
-def _bag(result: Result, shares: Sequence[Share]) -> dict:
+def _bag(result: Result, parts: Sequence[Part]) -> dict:
     content = result.content
     kept = ("bag", "checkpoint", "seconds", "compared", "max_abs_difference")
     kept += ("identical_observations", "not_replayed", "differences", "executor", "timing")
     facts = {name: content[name] for name in kept}
-    return facts | {"figures": _describe([share for share in shares if share.bag == result.key])}
+    return facts | {"figures": _describe([part for part in parts if part.bag == result.key])}
 
 
-def _by_instruction(shares: Sequence[Share]) -> dict:
-    groups: dict[str, list[Share]] = {}
-    for share in shares:
-        groups.setdefault(share.facts["instruction"], []).append(share)
+def _by_instruction(parts: Sequence[Part]) -> dict:
+    groups: dict[str, list[Part]] = {}
+    for part in parts:
+        groups.setdefault(part.facts["instruction"], []).append(part)
     return {name: _describe(groups[name]) for name in sorted(groups)}
 
 
-def _episode(share: Share) -> dict:
+def _episode(part: Part) -> dict:
     """Of one episode there are no intervals."""
-    figures = _describe([share])
-    facts = {name: value for name, value in share.facts.items() if name != "motion"}
+    figures = _describe([part])
+    facts = {name: value for name, value in part.facts.items() if name != "motion"}
     values = {
         name: figure["value"] if isinstance(figure, dict) else figure
         for name, figure in figures.items()
         if name != "episodes"
     }
-    return {"bag": share.bag, **facts, **values}
+    return {"bag": part.bag, **facts, **values}

@@ -16,7 +16,7 @@ _DONE = ("", "succeeded")  # outcomes of episodes whose length says how much of 
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class Part:
     """What one episode adds: sums and how much they are of, by figure. See `tally` for shapes."""
 
     bag: str  # key
@@ -28,15 +28,10 @@ class Share:
     latencies: dict[str, np.ndarray] = field(default_factory=dict)  # (p, 4) ms
     progress: list[np.ndarray] = field(default_factory=list)  # (p, 2) said, done
 
-    @property
-    def place(self) -> tuple[str, int]:
-        """Where it comes in every list."""
-        return self.bag, self.number
-
 
 def tally(
     result: Result, plans: dict[str, np.ndarray] | None = None, ranges: np.ndarray | None = None
-) -> list[Share]:
+) -> list[Part]:
     """The episodes of a result. Of figures that do not apply, counts are 0.
 
     ``plans`` in place of all that were made, ``ranges`` (D,) in place of the checkpoint's own.
@@ -52,11 +47,11 @@ def tally(
     ]
 
 
-def _tally(result: Result, plans: dict, ranges: np.ndarray, number: int, facts: Mapping) -> Share:
+def _tally(result: Result, plans: dict, ranges: np.ndarray, number: int, facts: Mapping) -> Part:
     mine = plans["episode"] == number
     chosen = {name: values[mine] for name, values in plans.items() if name != "switches"}
-    share = Share(result.key, number, facts, int(mine.sum()))
-    sums = share.sums
+    part = Part(result.key, number, facts, int(mine.sum()))
+    sums = part.sums
     for name in ("action", "plan"):
         errors = chosen[f"{name}_errors"].astype(np.float64)
         sums[f"{name}_absolute"] = _add(np.abs(errors))
@@ -68,12 +63,12 @@ def _tally(result: Result, plans: dict, ranges: np.ndarray, number: int, facts: 
     sums["overlap_normalised"] = _add(chosen["overlap"] / ranges)
     for index, name in enumerate(("scaffold_valid", "scaffold_iou", "scaffold_path")):
         sums[name] = _add(chosen["scaffold"][:, index].astype(np.float64))
-    _add_switches(share, plans["switches"], np.flatnonzero(mine))
-    _add_progress(share, chosen)
-    _add_motion(share, len(result.content["joints"]))
+    _add_switches(part, plans["switches"], np.flatnonzero(mine))
+    _add_progress(part, chosen)
+    _add_motion(part, len(result.content["joints"]))
     for name in ("live", "replayed"):
-        share.latencies[name] = chosen[f"latency_{name}"]
-    return share
+        part.latencies[name] = chosen[f"latency_{name}"]
+    return part
 
 
 def _add(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,8 +77,8 @@ def _add(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64)
 
 
-def _add_switches(share: Share, switches: np.ndarray, plans: np.ndarray) -> None:
-    """(s,) by way: how late those of a pair are; and shares of those without a partner."""
+def _add_switches(part: Part, switches: np.ndarray, plans: np.ndarray) -> None:
+    """(s,) by way: how late those of a pair are; and how many have no partner."""
     switches = switches[np.isin(switches[:, 0], plans)]
     recorded, planned = np.isfinite(switches[:, 3]), np.isfinite(switches[:, 4])
     both = recorded & planned
@@ -95,32 +90,32 @@ def _add_switches(share: Share, switches: np.ndarray, plans: np.ndarray) -> None
         return np.array([filled[way].sum() for way in by_way])
 
     pairs = count(both)
-    share.sums["switch_late"] = count(both, late), pairs
-    share.sums["switch_off"] = count(both, np.abs(late)), pairs
-    share.sums["switch_missed"] = count(recorded & ~planned), count(recorded)
-    share.sums["switch_spurious"] = count(planned & ~recorded), count(planned)
+    part.sums["switch_late"] = count(both, late), pairs
+    part.sums["switch_off"] = count(both, np.abs(late)), pairs
+    part.sums["switch_missed"] = count(recorded & ~planned), count(recorded)
+    part.sums["switch_spurious"] = count(planned & ~recorded), count(planned)
 
 
-def _add_progress(share: Share, plans: dict) -> None:
+def _add_progress(part: Part, plans: dict) -> None:
     """Said progress against the share of the episode's time that has passed."""
-    facts = share.facts
+    facts = part.facts
     length = facts["end"] - facts["begin"]
     judged = facts["ended"] and facts["outcome"] in _DONE and length > 0
     done = (plans["moment"] - facts["begin"]) / length if judged else np.empty(0)
     said = plans["progress"] if judged else np.empty(0)
     known = np.isfinite(said)
     pairs = np.stack([said[known], np.clip(done[known], 0.0, 1.0)], axis=1)
-    share.progress.append(pairs)
+    part.progress.append(pairs)
     apart = pairs[:, 0] - pairs[:, 1]
-    share.sums["progress_error"] = _add(np.abs(apart))
-    share.sums["progress_bias"] = _add(apart)
+    part.sums["progress_error"] = _add(np.abs(apart))
+    part.sums["progress_bias"] = _add(apart)
 
 
-def _add_motion(share: Share, joints: int) -> None:
-    motion = share.facts.get("motion") or {}
+def _add_motion(part: Part, joints: int) -> None:
+    motion = part.facts.get("motion") or {}
     for name in MOTIONS:
         told = motion.get(name, {})
         none = np.zeros(joints)
         squares, ticks = (np.array(told.get(key, none)) for key in ("squares", "ticks"))
-        share.sums[name] = squares, ticks
-        share.greatest[name] = np.array(told.get("greatest", none))
+        part.sums[name] = squares, ticks
+        part.greatest[name] = np.array(told.get("greatest", none))
