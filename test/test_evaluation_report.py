@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from evaluation_bags import ROBOT, Scripted, by_hand, evaluate, write_teleoperation
+from PIL import Image
 from replay_recordings import record
 from typer.testing import CliRunner
 
@@ -20,6 +21,7 @@ from dm0_ros.evaluation.summary import summarise
 from dm0_ros.replay.html import Number, make_facts, make_page, make_table
 from dm0_ros.replay.lateness import Lateness
 from dm0_ros.replay.run import Wishes
+from dm0_ros.scaffold.drawing import BOX_COLOUR
 
 EVIL = "<script>alert('x')</script> & \"it\" <img src=//e onerror=x>"
 VOID = {"meta", "img", "br", "link", "input"}
@@ -217,6 +219,22 @@ def test_progress_has_its_section(tiny_progress_checkpoint, tmp_path):
     result = evaluate(tmp_path / "bag", tmp_path / "result", by_hand(tiny_progress_checkpoint))
     page = write(tmp_path, [result])
     assert "progress" in page.ids and "On the dashed line it is right" in page.text
+
+
+def test_reasoning_has_its_section_and_is_told_and_drawn(learnt_checkpoint, tmp_path):
+    bag, tasks = tmp_path / "bag", ["touch the red block"]
+    record(bag, learnt_checkpoint, tasks, seconds=0.5, reasoning="every_plan")
+    result = evaluate(bag, tmp_path / "result")
+    page = write(tmp_path, [result])
+    assert "reasoning" in page.ids and "Compared with: not known." in page.text
+    assert "Its reasoning says “touch it”." in page.text
+    assert "the goal that its reasoning names" in page.text
+    head = result.content["moments"][0]
+    moment = json.loads((result.folder / head["file"]).read_text())
+    view = next(one for one in moment["pictures"] if one["slot"] == "right_hand")
+    picture = np.asarray(Image.open(result.folder / view["file"])).astype(int)
+    green = np.abs(picture - BOX_COLOUR).max(axis=2) < 60
+    assert green.sum() > 100
 
 
 def test_many_bags_are_told_apart_and_the_worst_come_first(tiny_checkpoint, tmp_path):

@@ -73,6 +73,7 @@ def write_report(
         ("grippers", "Grippers", sections.make_grippers(summary, results)),
         ("motion", "Commands, rehearsed", sections.make_motion(summary)),
         ("progress", "Progress", sections.make_progress(summary)),
+        ("reasoning", "Reasoning", sections.make_reasoning(summary)),
         ("latency", "Latency", sections.make_latency(summary, results)),
         ("episodes", "Episodes", _make_episodes(summary)),
         ("instructions", "Instructions", _make_instructions(summary)),

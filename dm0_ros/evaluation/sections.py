@@ -24,6 +24,7 @@ STYLE = """
 """
 
 _TIMING = ("switch_late_s", "switch_off_s", "switches_missed", "switches_spurious")
+_TEXTS = ("scaffold_valid", "scaffold_iou", "scaffold_path_error")
 _STAGES = {"preprocessing": "preprocessing", "prefix": "vision and prefix"}
 
 
@@ -129,19 +130,31 @@ def make_grippers(summary: Mapping, results: Sequence[Result]) -> Iterator[str]:
     overall = summary["overall"]
     if all(overall[name]["value"] is None for name in _TIMING):
         return
-    yield make_table(
-        ("", Number("value"), Number("95 % interval")),
-        (
-            (label, _cell(overall[name]["value"], unit), Number(say_interval(overall[name], unit)))
-            for name in _TIMING
-            for label, _, unit in (FIGURES[name],)
-        ),
-    )
+    yield _list_figures(overall, _TIMING)
     switches = np.concatenate([result.read_plans()["switches"] for result in results])
     late = switches[:, 4] - switches[:, 3]
     if np.isfinite(late).sum() > 1:
         plot = plots.plot_histogram({"": late}, "how late the plan is (s)", "switches")
         yield _plot(plot, "How late grippers switch")
+
+
+def make_reasoning(summary: Mapping) -> Iterator[str]:
+    """Texts that plans saw, against those in the bag."""
+    overall = summary["overall"]
+    if all(overall[name]["value"] is None for name in _TEXTS):
+        return
+    yield _list_figures(overall, _TEXTS)
+    yield f"<p>Compared with: {escape(', '.join(summary['scaffold_sources']))}.</p>"
+
+
+def _list_figures(overall: Mapping, names: Sequence[str]) -> str:
+    rows = []
+    for name in names:
+        label, _, unit = FIGURES[name]
+        estimate = overall[name]
+        interval = Number(say_interval(estimate, unit))
+        rows.append((label, _cell(estimate["value"], unit), interval))
+    return make_table(("", Number("value"), Number("95 % interval")), rows)
 
 
 def make_motion(summary: Mapping) -> Iterator[str]:
