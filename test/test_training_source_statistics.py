@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from source_samples import LAYOUT, MadeUpSource
 
 from dm0_ros.policy.actions import to_differences
-from dm0_ros.policy.normalisation import NormStats, VectorStats
+from dm0_ros.policy.normalisation import Normalisation, NormStats, VectorStats
 from dm0_ros.training.sources.histogram import Histogram
 from dm0_ros.training.sources.sample import BrokenEpisodeError, SourceError
 from dm0_ros.training.sources.statistics import gather_stats, merge_stats
@@ -148,3 +148,25 @@ def test_merged_statistics_are_widest_in_range_and_means_of_the_rest():
     assert merged.action.untrained().tolist() == [False, True]
     assert merged.state.high[0] == 1
     assert merge_stats([replace(first, state=None), second]).state is None
+
+
+def test_what_hardly_moves_is_not_blown_up():
+    """A gripper that is held: its commands differ by rounding, but for one row of a thousand."""
+    source = MadeUpSource("held", (40, 40))
+    numbers = source.numbers
+
+    def hold(episode):
+        found = numbers(episode)
+        found.rows[..., -1] = 0.02 + 1e-6 * np.sin(np.arange(40))[:, None]
+        found.rows[7, 0, -1] = 0.0212
+        found.states[..., -1] = 0.5
+        return found
+
+    source.numbers = hold
+    for exact_rows in (10**6, 10):  # exactly, and by histograms
+        stats = gather_stats(source, 12, exact_rows=exact_rows)
+        for mode in Normalisation:
+            seen = stats.action.normalise(np.pad(hold(0).rows, [(0, 0), (0, 0), (0, 4)]), mode)
+            assert abs(seen[..., 7]).max() < 10
+        assert stats.action.untrained()[8:].all() and stats.state.untrained()[8:].all()
+        assert stats.state.high[7] - stats.state.low[7] == pytest.approx(1e-3)
