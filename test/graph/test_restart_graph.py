@@ -13,7 +13,7 @@ from dm0_ros.msg import ActionChunk, ExecutorStatus
 from dm0_ros.nodes.quality import COMMAND, STATUS
 
 # It goes on until it is told to end, and does not overrun two cores that others need.
-POLICY = ("autostart:=true", "checkpoint:=dm0-nano", "threads:=1", "period:=0.4")
+POLICY = ("autostart:=true", "checkpoint:=nano-franka", "threads:=1", "period:=0.4")
 RESTLESS = ("rest_distance:=0.0", "progress_threshold:=1.0")
 
 
