@@ -173,7 +173,9 @@ def test_grippers_are_told():
     assert f"{HAND} closes 1.0 s too late." in tell(make_judged(planned, actions))
     assert f"{HAND} closes 1.0 s too early." in tell(make_judged(actions, planned))
     still = command_at(np.zeros(30))
-    assert f"{HAND} does not close; the robot's did after" in tell(make_judged(still, actions))
+    assert f"{HAND} does not close; the robot's did after 1.0 s." in tell(
+        make_judged(still, actions)
+    )
     assert f"{HAND} closes after 1.0 s; the robot's did not." in tell(make_judged(actions, still))
     closed = still.copy()
     closed[:, -1] = 0.0

@@ -134,7 +134,7 @@ def test_the_live_plans_again_are_called_that(tiny_checkpoint, tmp_path):
     assert str(path) in found.output.replace("\n", "")
     page = read_page(path)
     assert "plans again what it planned live" in page.text
-    assert "No number of a plan is further than 0 from the recorded one." in page.text
+    assert "Every number of a plan is the recorded one." in page.text
     assert "It is the recorded plan, number for number" in page.text
     figures = json.loads((path.parent / "figures.json").read_text())
     assert figures["checkpoint"]["overall"]["plans"] > 0

@@ -147,8 +147,8 @@ def _tell_recorded(judged: Judged, ranges: np.ndarray) -> Iterator[str]:
     live = share_by_column(judged.errors - apart, ranges).mean()
     if not np.nanmax(np.abs(apart)):
         yield (
-            "It is the recorded plan, number for number; the robot did something else later "
-            "because other plans followed."
+            "It is the recorded plan, number for number: the arm was behind it, or later plans "
+            "changed course."
         )
     elif own > 1.5 * live:
         yield f"The recorded plan of this moment was {own / max(live, 1e-9):.1f} times as near."
@@ -176,10 +176,11 @@ def _tell_gripper(gripper: Gripper, seconds, planned, done, step: float) -> Iter
         word = "open" if switch.direction == OPENS else "close"
         late = switch.planned - switch.recorded
         if math.isnan(switch.planned):
-            then = switch.recorded
-            yield f"{gripper.name} does not {word}; the robot's did after {then:.1f} s."
+            then = _say_when(switch.recorded, step)
+            yield f"{gripper.name} does not {word}; the robot's did {then}."
         elif math.isnan(switch.recorded):
-            yield f"{gripper.name} {word}s after {switch.planned:.1f} s; the robot's did not."
+            then = _say_when(switch.planned, step)
+            yield f"{gripper.name} {word}s {then}; the robot's did not."
         elif abs(late) > step:
             side = "late" if late > 0 else "early"
             yield f"{gripper.name} {word}s {abs(late):.1f} s too {side}."
@@ -188,6 +189,10 @@ def _tell_gripper(gripper: Gripper, seconds, planned, done, step: float) -> Iter
     if not any(found) and is_open[0] != was_open[0]:
         is_, was = ("open" if state else "closed" for state in (is_open[0], was_open[0]))
         yield f"{gripper.name} is {is_} in all of it, and the robot's was {was}."
+
+
+def _say_when(seconds: float, step: float) -> str:
+    return "at once" if seconds < step else f"after {seconds:.1f} s"
 
 
 def _tell_scaffold(judged: Judged, live: Sketch | None) -> Iterator[str]:

@@ -25,7 +25,7 @@ nav { margin: 1rem 0; } nav a { margin-right: 1rem; white-space: nowrap; color: 
         margin: .6rem 0; overflow-wrap: anywhere; }
 .note ul { margin: .2rem 0; padding-left: 1.2rem; }
 table.sortable th { cursor: pointer; }
-td:not(.number) { min-width: 6rem; max-width: 24rem; overflow-wrap: anywhere; }
+td:not(.number) { min-width: 7.5rem; max-width: 24rem; overflow-wrap: anywhere; }
 td.number { white-space: nowrap; }
 @media print { nav { display: none; } }
 """

@@ -49,7 +49,7 @@ def make_figures(overall: Mapping) -> Iterator[str]:
         "<p>Intervals: episodes drawn anew, whole ones; of shares, Wilson's. <b>of</b>: how many "
         "numbers the value is the mean of.</p>"
     )
-    absent = [FIGURES[name].label for name in FIGURES if name not in measured]
+    absent = [FIGURES[name].short for name in FIGURES if name not in measured]
     if absent:
         yield f"<p class=absent>Nothing to be measured of: {escape('; '.join(absent))}.</p>"
 

@@ -40,7 +40,10 @@ def make_introduction(summary: Mapping) -> Iterator[str]:
     )
     if find_replicas(summary):
         greatest = max(bag["max_abs_difference"] for bag in bags.values())
-        yield f"No number of a plan is further than {greatest:.2g} from the recorded one."
+        same = (
+            f"is within {greatest:.2g} of the recorded one" if greatest else "is the recorded one"
+        )
+        yield f"Every number of a plan {same}."
     yield from _tell_errors(summary)
     identical = [bag["identical_observations"] for bag in bags.values()]
     if None not in identical:

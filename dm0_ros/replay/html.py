@@ -14,7 +14,8 @@ from PIL import Image
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
+html { font-size: 15px; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem;
        color: #1c2430; background: #fff; }
 h1 { margin-bottom: 0; line-height: 1.25; } h2 { margin-top: 2.2rem; } h3 { margin: 0; }
 table { border-collapse: collapse; margin: .6rem 0; }
@@ -24,7 +25,8 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
 figure { margin: 0; } figcaption { font-size: .8rem; color: #5b6675; } img { max-width: 100%; }
 code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; }
-@media print { body { margin: 0; max-width: none; font-size: 11px; }
+@media (max-width: 40rem) { body { padding: 0 .7rem; } td, th { padding: .25rem .45rem; } }
+@media print { html { font-size: 11px; } body { margin: 0; max-width: none; }
                figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
 
