@@ -44,6 +44,8 @@ def test_figures_and_a_page_of_what_could_be_evaluated(bags, tmp_path):
     assert json.loads((out / "evaluation/figures.json").read_text()) == figures
     other = run(*bags, *words, "--seed", 1)
     assert "another setting (checkpoint: wishes.seed was None, now 1)" in str(other.exception)
+    other = run(*bags, *words, "--threads", 2)
+    assert "threads was 1, now 2" in str(other.exception)
     other = run(*bags, *words, "--seed", 1, "--against", "no-such", "--no-resume")
     assert "failed: " in other.output and "(against)" in other.output
     assert "no bag could be evaluated under every setting" in str(other.exception)
@@ -74,3 +76,15 @@ def test_how_far_it_is(monkeypatch):
     course.began, course.lost, course.failed = 1000.0, 1, {"a (checkpoint)": "why"}
     said = "3 of 8 replays, 40 of 120 s, 3:20:00 left, 1 failed, 1 worker lost"
     assert describe(course) == said
+
+
+def test_another_checkpoint_in_the_same_folder_is_noticed(bags, tiny_checkpoint, tmp_path):
+    words = [bags[0], "--out", tmp_path / "out", "--latency", "off", "--checkpoint"]
+    # ended before anything is evaluated: what is asked is written down first
+    (bags[0] / "metadata.yaml").write_text("nothing")
+    first = run(*words, tiny_checkpoint)
+    assert "no bag could be evaluated" in str(first.exception)
+    settings = tiny_checkpoint / "policy.yaml"
+    settings.write_text(settings.read_text() + "\n")
+    again = run(*words, tiny_checkpoint)
+    assert "another setting (checkpoint: digest was " in str(again.exception)

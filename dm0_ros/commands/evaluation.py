@@ -3,7 +3,7 @@
 
 import json
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +78,10 @@ def bags(
         if not resume:
             folder.forget()
         with closing(make_engine(engine, jobs, threads, device, address)) as workers:
-            course = _evaluate(bag, settings, folder, workers)
+            facts = {
+                key: _find_facts(setting.wishes, threads) for key, setting in settings.items()
+            }
+            course = _evaluate(bag, settings, folder, workers, facts)
         _tell(course)
         figures = _merge(folder.path, course, len(settings))
     if json_path:
@@ -93,20 +96,40 @@ def _make_absolute(name: str) -> str:
     return os.path.abspath(name) if name and Path(name).exists() else name
 
 
-def _evaluate(bags: list[Path], settings: dict, folder, workers):
+def _find_facts(wishes, threads: int) -> dict:
+    """What results depend on beside the wishes. A folder may have another checkpoint by now."""
+    from dm0_ros.errors import CheckpointError
+    from dm0_ros.policy.registry import find_checkpoint
+    from dm0_ros.policy.trace import digest_checkpoint
+    from dm0_ros.robots.loading import load_robot
+
+    facts = {"threads": threads, "digest": ""}
+    if wishes.checkpoint:
+        known = (load_robot(wishes.robot).name,) if wishes.robot else ()
+        # Where it is not to be found, every bag will say so.
+        with suppress(CheckpointError):
+            found = find_checkpoint(wishes.checkpoint, *known)
+            facts["digest"] = digest_checkpoint(found.folder)
+    return facts
+
+
+def _evaluate(bags: list[Path], settings: dict, folder, workers, facts: dict):
     from dm0_ros.commands.evaluation_display import Display
     from dm0_ros.evaluation.keeping import evaluate_next
     from dm0_ros.evaluation.scale import evaluate_bags
 
     with Display() as display:
-        return evaluate_bags(bags, settings, folder, workers, evaluate_next, display.show)
+        show = display.show
+        return evaluate_bags(bags, settings, folder, workers, evaluate_next, show, facts)
 
 
 def _tell(course) -> None:
+    from dm0_ros.evaluation.words import say_count
+
     if course.resumed:
         typer.echo(f"{course.resumed} of {course.total} replays were done by an earlier run")
     if course.lost:
-        typer.echo(f"{course.lost} workers were lost; what they had was done again")
+        typer.echo(f"{say_count(course.lost, 'worker')} lost; what they had was done again")
     for name, why in course.failed.items():
         typer.echo(f"failed: {name}: {why}", err=True)
 
@@ -116,11 +139,13 @@ def _merge(folder: Path, course, settings: int) -> dict:
     from dm0_ros.evaluation.evaluate import CHECKPOINT
     from dm0_ros.evaluation.merging import FIGURES, merge
     from dm0_ros.evaluation.report import REPORT
+    from dm0_ros.evaluation.words import say_count
 
     if len(course.places) < settings:
         raise Dm0Error("no bag could be evaluated under every setting, see above")
     figures = merge(folder, course.places)
     overall = figures[CHECKPOINT]["overall"]
-    typer.echo(f"{overall['plans']} plans in {overall['episodes']} episodes")
+    plans, episodes = (say_count(overall[f"{noun}s"], noun) for noun in ("plan", "episode"))
+    typer.echo(f"{plans} in {episodes}")
     typer.echo(f"{folder / REPORT}, {folder / FIGURES}")
     return figures

@@ -108,13 +108,14 @@ class Folder:
             if path.name not in (_LOCK, _WORK):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def settle(self, settings: Mapping[str, Any]) -> None:
-        """Write down what is asked, by name of the setting.
+    def settle(self, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Write down what is asked, by name of the setting, and what else results depend on.
 
         Raises `Dm0Error` that names what is not as it was in an earlier run.
         """
+        known = {name: asdict(setting) | dict(facts[name]) for name, setting in settings.items()}
         # through JSON, so that both sides are what JSON makes of them
-        asked = json.loads(json.dumps({n: asdict(s) for n, s in settings.items()}, default=str))
+        asked = json.loads(json.dumps(known, default=str))
         path = self.path / _SETTINGS
         there = json.loads(path.read_text()) if path.exists() else {}
         for name in asked.keys() & there.keys():

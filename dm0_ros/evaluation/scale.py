@@ -78,14 +78,15 @@ def evaluate_bags(
     engine: Engine,
     evaluate: Evaluate,
     tell: Callable[[Course], None] = lambda _course: None,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Course:
     """Evaluate every bag under every setting (dataclasses by name), each once.
 
     ``evaluate`` and the settings are pickled for the workers. Results are in
     ``folder``/<setting>/<`bag_key`>. The engine is left open. Raises `Dm0Error` where the folder
-    has results of other settings.
+    has results of other settings, or with other ``facts`` about them, by name of the setting.
     """
-    folder.settle(settings)
+    folder.settle(settings, facts or {name: {} for name in settings})
     paths = {bag_key(bag): Path(os.path.abspath(bag)) for bag in bags}
     pieces = [Piece(setting, bag, key) for setting in settings for key, bag in paths.items()]
     todo = [piece for piece in pieces if not folder.has(piece.setting, piece.key)]
