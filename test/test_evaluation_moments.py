@@ -27,6 +27,7 @@ from dm0_ros.policy.reasoning import Thought
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.replay.run import Wishes, prepare
 from dm0_ros.replay.walk import Step
+from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import Space
 from dm0_ros.scaffold.content import Scaffold
 from dm0_ros.scaffold.drawing import BOX_COLOUR, PATH_COLOUR, TRAIL_COLOUR
@@ -296,6 +297,28 @@ def test_both_ways_are_drawn_where_they_are_in_the_picture():
     camera = ROBOT.simulation.cameras["right_hand"]
     assert camera.position[0] > camera.target[0], "it looks at the robot: its left is our right"
     assert sides[0] > sides[1] + 20
+
+
+@pytest.mark.parametrize("name", ["ur5", "arx5", "aloha", "mobile_base"])
+def test_ways_of_every_robot(name):
+    robot = load_robot(name)
+    columns = robot.column_names or ("vx", "vy", "wz")
+    rows = np.array([[robot.home.get(column, 0.0) for column in columns]] * 5)
+    judged = make_judged(rows, rows)
+    space = Space.JOINT_POSITION if robot.joints else Space.BASE_TWIST
+    plan = replace(judged.step.plan, names=columns, space=space)
+    judged = replace(judged, step=replace(judged.step, plan=plan))
+    sights, arms = Sights(robot), len(robot.end_effectors)
+    ways = sights.find_ways(judged)
+    if arms:
+        assert ways.gone.shape == (arms, 5, 3)
+    else:
+        assert ways is None
+    slot = robot.camera_slots[0]
+    observation = replace(judged.step.observation, pictures={slot: PICTURES["right_hand"]})
+    judged = replace(judged, step=replace(judged.step, observation=observation))
+    (sight,) = sights.show(judged, ways, None)
+    assert sight.slot == slot and (sight.picture.shape == (672, 672, 3) or sight.note)
 
 
 class Spoiled:

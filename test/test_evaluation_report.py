@@ -199,6 +199,18 @@ def test_one_plan_without_recorded_ones_or_commands(tiny_checkpoint, tmp_path):
     assert "at a time of the replay's own" in page.text
 
 
+def test_plans_of_poses_have_their_units_and_are_drawn(tiny_pose_checkpoint, tmp_path):
+    write_teleoperation(tmp_path / "bag", seconds=2.0)
+    result = evaluate(tmp_path / "bag", tmp_path / "result", by_hand(tiny_pose_checkpoint))
+    page = write(tmp_path, [result])
+    for title in ("x (m)", "roll (rad)"):
+        assert title in page.text
+    head = result.content["moments"][0]
+    moment = json.loads((result.folder / head["file"]).read_text())
+    assert any(picture["drawn"] for picture in moment["pictures"])
+    assert any(sentence.startswith("It takes the tool") for sentence in moment["sentences"])
+
+
 def test_nothing_that_the_robot_did_is_known(recorded, tmp_path):
     """As of a bag whose commands and joint states do not reach as far as its plans."""
     plans = recorded.read_plans()
