@@ -213,6 +213,8 @@ def test_the_same_way_at_another_pace_is_told():
     ways = Ways(np.array([fast]), np.array([fast]), np.array([slow]))
     said = tell(make_judged(rows, rows - 0.1), ways=ways)
     assert "and sooner: half of it after 0.5 s, the robot after 1.5 s" in said
+    hardly = Ways(np.array([fast / 9]), np.array([fast / 9]), np.array([slow]))
+    assert "sooner" not in tell(make_judged(rows, rows - 0.1), ways=hardly)
 
 
 def test_the_recorded_plan_and_what_was_seen_are_told():

@@ -112,14 +112,12 @@ def _say_ways(here: np.ndarray, there: np.ndarray) -> str:
 
 
 def _say_pace(planned: np.ndarray, gone: np.ndarray, step: float) -> str:
-    """Where one of two ways is gone at another pace: when half of each is behind."""
-    halves = []
-    for way in (planned, gone):
-        far = np.linalg.norm(way - way[0], axis=1)
-        if far[-1] < _STILL:
-            return ""
-        halves.append(np.flatnonzero(far >= far[-1] / 2)[0] * step)
-    plan, robot = halves
+    """Where two ways of like length are gone at another pace: when half of each is behind."""
+    fars = [np.linalg.norm(way - way[0], axis=1) for way in (planned, gone)]
+    shorter, longer = sorted(far[-1] for far in fars)
+    if shorter < max(longer / 2, _STILL):
+        return ""
+    plan, robot = (np.flatnonzero(far >= far[-1] / 2)[0] * step for far in fars)
     if abs(plan - robot) < max(_OTHER_PACE, step):
         return ""
     pace = "sooner" if plan < robot else "later"
