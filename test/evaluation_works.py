@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dm0_ros.errors import Dm0Error
-from dm0_ros.evaluation.keeping import evaluate_next
 from dm0_ros.replay.bag import read_raw
 
 PATIENCE = 120.0  # s
@@ -67,6 +66,12 @@ def evaluate(bag, setting, folder, tell):
     (folder / "result.json").write_text(json.dumps(content))
 
 
+def tell_environment(path):
+    """What a worker was told: its GPU, and its threads."""
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    path.write_text(json.dumps([os.environ.get(name) for name in names]))
+
+
 def count_attempts(setting, name):
     return len(list(setting.marks.glob(f"{name}.begun.*")))
 
@@ -80,6 +85,8 @@ def read_table(folder, setting="checkpoint"):
 
 def evaluate_or_die(bag, setting, folder, tell):
     """The real one; whose bag lies beside a file `kill` loses its worker in the middle, once."""
+    # imports torch, for which the workers of other tests need not wait
+    from dm0_ros.evaluation.keeping import evaluate_next
 
     def watch(share):
         tell(share)

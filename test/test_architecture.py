@@ -189,6 +189,7 @@ for room in {rooms!r}:
             sorted({*ALLOWED, *COMMON} - {"datasets", "evaluation", "replay", "viewing"}),
         ),
         (("rerun",), sorted({*ALLOWED, *COMMON})),
+        (("ray",), sorted({*ALLOWED, *COMMON})),
     ],
 )
 def test_rooms_import_where_others_are_not_installed(absent, rooms):

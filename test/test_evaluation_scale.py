@@ -4,6 +4,7 @@
 What is done with a bag is a stand-in here; test_evaluation_engines.py has the real one.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -14,14 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_works import PATIENCE, Fancy, count_attempts, evaluate, read_table, wait_for
+from evaluation_works import (
+    PATIENCE,
+    Fancy,
+    count_attempts,
+    evaluate,
+    read_table,
+    tell_environment,
+    wait_for,
+)
 from replay_bags import BEGIN, make_joint_state, write
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.evaluation.engines import EngineKind, make_engine
 from dm0_ros.evaluation.folder import Folder
 from dm0_ros.evaluation.processes import Processes
-from dm0_ros.evaluation.scale import ATTEMPTS, evaluate_bags
+from dm0_ros.evaluation.scale import ATTEMPTS, evaluate_bags, evaluate_in_place
+from dm0_ros.evaluation.work import Task
 from dm0_ros.replay.bag import BagWriter
 
 HERE = Path(__file__).parent
@@ -160,6 +170,42 @@ def test_one_run_at_a_time(tmp_path):
         Folder(tmp_path)
     with Folder(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(("named", "gpus"), [(None, ["0", "1"]), ("5,GPU-7", ["5", "GPU-7"])])
+def test_each_worker_sees_one_gpu(tmp_path, monkeypatch, named, gpus):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    with closing(make_engine(EngineKind.PROCESSES, 0, 3, device="cuda")) as engine:
+        assert engine.size == 2
+        for number in range(2):
+            engine.start(Task(str(number), tell_environment, (tmp_path / str(number),)))
+        ended = []
+        while len(ended) < 2:
+            ended += engine.wait(PATIENCE)
+    assert not any(one.fault or one.loss for one in ended)
+    found = [json.loads((tmp_path / str(number)).read_text()) for number in range(2)]
+    assert found == [[gpu, "3"] for gpu in gpus]
+
+
+def test_what_a_worker_does_not_see_is_named(bags, tmp_path, marks):
+    with Folder(tmp_path / "out") as folder:
+        place = folder.find_place("checkpoint", "bag")
+        with pytest.raises(Dm0Error, match=r"nothing: not to be seen from .*; keep bags on stor"):
+            evaluate_in_place(evaluate, tmp_path / "nothing", Fancy(marks), place)
+    # the folder is another machine's: here, nobody has made it
+    with pytest.raises(Dm0Error, match=r"evaluation: not to be seen from .*; choose an --out on"):
+        evaluate_in_place(evaluate, bags[0], Fancy(marks), place)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"), [("127.0.0.1:9", "refused"), ("head", "an address is HOST:PORT")]
+)
+def test_a_cluster_that_is_not_there_is_named(address, why):
+    with pytest.raises(Dm0Error, match=f"Ray at {address}: .*{why}.*ray status"):
+        make_engine(EngineKind.RAY, 2, 1, address=address)
 
 
 PROGRAM = """

@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from dm0_ros.errors import Dm0Error
 from dm0_ros.evaluation.work import Ended, Task, perform, set_up_worker
 
 _LOOPBACK = "127.0.0.1"
+_PATIENCE = 10.0  # s for a cluster to answer
 # Tasks and sentences are all that it holds; pictures and plans go to files.
 _OBJECT_STORE = 80 * 1024 * 1024  # bytes; Ray refuses less than 75 MB
 _FAULTS = (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError)
@@ -38,6 +40,8 @@ class RayCluster:
         self._temporary = ""
         self._idle: list = []  # actors
         self._running: dict = {}  # by reference to what will be returned: task, actor
+        if address:
+            _knock(address)
         _set_environment(alone=not address)
         self._ray = _import_ray()
         try:
@@ -47,10 +51,7 @@ class RayCluster:
                 self._start(size, threads, gpus)
         except (*_FAULTS, self._ray.exceptions.RayError) as error:
             self.close()
-            raise Dm0Error(
-                f"Ray at {address or 'this machine'}: {error}; see 'ray status', or give no "
-                "--address for a Ray of this machine alone"
-            ) from error
+            raise _explain(address, error) from error
         places = self._count_places(threads, gpus)
         self.size = min(size or places, places)
         self._threads = threads
@@ -136,6 +137,24 @@ def _set_environment(alone: bool) -> None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _knock(address: str) -> None:
+    """Raise `Dm0Error` where nobody answers; Ray itself asks for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        if not host or not port.isdecimal():
+            raise ValueError("an address is HOST:PORT")
+        socket.create_connection((host, int(port)), _PATIENCE).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise _explain(address, error) from error
+
+
+def _explain(address: str, error: Exception) -> Dm0Error:
+    return Dm0Error(
+        f"Ray at {address or 'this machine'}: {error}; see 'ray status', or give no --address for "
+        "a Ray of this machine alone"
+    )
 
 
 def _import_ray() -> ModuleType:
