@@ -22,6 +22,8 @@ _LOOPBACK = "127.0.0.1"
 _PATIENCE = 10.0  # s for a cluster to answer
 # Tasks and sentences are all that it holds; pictures and plans go to files.
 _OBJECT_STORE = 80 * 1024 * 1024  # bytes; Ray refuses less than 75 MB
+# Ray reads it once in a process, however often it is started in it.
+_TOKEN = secrets.token_hex(32)
 _FAULTS = (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError)
 
 
@@ -136,7 +138,7 @@ def _set_environment(alone: bool) -> None:
         # its name notwithstanding: without clusters, Ray keeps to the loopback interface
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ["RAY_AUTH_TOKEN"] = _TOKEN
 
 
 def _knock(address: str) -> None:
