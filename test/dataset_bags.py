@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from replay_bags import (
     BEGIN,
@@ -56,6 +57,7 @@ class Script:
     touched: dict = field(default_factory=dict)  # when: name
     size: object = lambda slot, number: SIZE
     extra: object = lambda tape: None  # what else is in the bag
+    compressed: bool = False  # pictures as JPEG
 
 
 class Tape:
@@ -107,7 +109,7 @@ def write_bag(path, script=None, **changes):
         for number, seconds in enumerate(np.arange(0.0, script.end, CAMERA_PERIOD)):
             size = script.size(slot, number)
             picture = np.full((size, size, 3), shade(number, slot), np.uint8)
-            tape.add(f"camera/{slot}/image_raw", seconds, lambda t, p=picture: make_image(t, p))
+            add_picture(tape, slot, seconds, picture)
     if script.marked:
         for number, (begin, end, instruction) in enumerate(script.episodes):
             add_marks(tape, f"e{number}", begin, end, instruction, script.outcome)
@@ -115,6 +117,23 @@ def write_bag(path, script=None, **changes):
         tape.add("simulator/outcome", seconds, lambda t, n=name: make_outcome(t, n))
     script.extra(tape)
     return tape.save(path)
+
+
+def add_picture(tape, slot, seconds, picture):
+    if tape.script.compressed:
+        data = make_jpeg(picture)
+        kind = "sensor_msgs/msg/CompressedImage"
+        tape.add(
+            f"camera/{slot}/compressed",
+            seconds,
+            lambda t: make(kind, header=make_header(t), format="jpeg", data=data),
+        )
+    else:
+        tape.add(f"camera/{slot}/image_raw", seconds, lambda t: make_image(t, picture))
+
+
+def make_jpeg(picture):
+    return cv2.imencode(".jpg", picture)[1].reshape(-1)
 
 
 def add_commands(tape, seconds):

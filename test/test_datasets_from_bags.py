@@ -11,17 +11,20 @@ from dataset_bags import (
     LEAD,
     NAMES,
     ROBOT,
+    SIZE,
     SLOTS,
     Script,
     add_commands,
     add_marks,
     add_plan,
+    make_jpeg,
     measured,
     shade,
     write_bag,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from replay_bags import make, make_header
 
 from dm0_ros.datasets import from_bags
 from dm0_ros.datasets.from_bags import convert, find_step
@@ -439,3 +442,56 @@ def test_memory_is_that_of_an_episode_and_not_of_all(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.5 * peaks[1]
+
+
+def test_compressed_pictures_stay_as_they_were_sent(tmp_path):
+    _, index = make_dataset(tmp_path, Script(compressed=True))
+    times, _, _, pictures = load(tmp_path / "data", index)
+    with StoredFile(tmp_path / "data" / index.episodes[0].file, "test") as file:
+        for frame in (0, 7):
+            number = int(times[frame] / CAMERA_PERIOD + 1e-3)
+            grey = np.full((SIZE, SIZE, 3), shade(number), np.uint8)
+            assert file.encoded(SLOTS[0], frame) == make_jpeg(grey).tobytes()
+            assert abs(int(pictures[SLOTS[0]][frame]) - shade(number)) <= 2
+
+
+def test_a_picture_that_is_none_costs_its_episode(tmp_path):
+    def send_rubbish(tape):
+        for slot in SLOTS:
+            data = np.arange(64, dtype=np.uint8)
+            message = make(
+                "sensor_msgs/msg/CompressedImage",
+                header=make_header(BEGIN + 2.12),
+                format="jpeg",
+                data=data,
+            )
+            tape.add(f"camera/{slot}/compressed", 2.12, lambda _t, m=message: m)
+
+    script = Script(
+        compressed=True,
+        extra=send_rubbish,
+        lose=lambda topic, s: "camera" in topic and 2.15 < s < 2.25,
+    )
+    why = why_left_out(tmp_path, script)
+    assert "the picture at 1.120 s" in why and "are no picture" in why
+
+
+def test_of_a_bag_that_was_cut_off_what_was_whole_is_kept(tmp_path):
+    """As a recorder leaves it that is killed; and where the marks say that there was more."""
+    tasks = tuple((1.0 + 2 * n, 2.5 + 2 * n, f"task {n}") for n in range(4))
+    bag = write_bag(tmp_path / "bag", episodes=tasks, end=10.0, size=lambda *_: 64)
+    (file,) = bag.glob("*.mcap")
+    whole = file.read_bytes()
+    kept = []
+    for share in (0.3, 0.6, 0.9):
+        file.write_bytes(whole[: int(share * len(whole))])
+        try:
+            outcome = convert([bag], tmp_path / f"data{share}", make_cut(), Format.EPISODES)
+        except Dm0Error as error:
+            kept.append(0)
+            assert "recording ended within it" in str(error) or "no episode" in str(error)
+            continue
+        kept.append(outcome.episodes)
+        assert outcome.notes  # says what is missing
+        assert [why for *_, why in outcome.left_out] in ([], ["the recording ended within it"])
+    assert kept == sorted(kept) and kept[-1] > kept[0]
