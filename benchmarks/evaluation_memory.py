@@ -3,22 +3,34 @@
 
 The bag has raw pictures of three cameras at 30 Hz, one in each chunk of its file, as rosbag2
 leaves them, beside joint states and commands at 100 Hz. All pictures are black, and black is a
-hole in the file: 100 GB of bag take 1 GB of disk, but are read like any others.
+hole in the file: 100 GB of bag take half a GB of disk, but are read like any others.
 """
 
-import io
 import itertools
 import multiprocessing
+import os
 import resource
+import struct
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from mcap.writer import CompressionType, Writer
+from mcap.data_stream import RecordBuilder
+from mcap.opcode import Opcode
+from mcap.records import (
+    Channel,
+    ChunkIndex,
+    DataEnd,
+    Footer,
+    Header,
+    Message,
+    MessageIndex,
+    Schema,
+    Statistics,
+)
 from replay_memory import memory
-from rosbags.typesys.store import Typestore
 from support.record import make_parser, report
 
 from dm0_ros.evaluation.evaluate import CHECKPOINT, Setting
@@ -32,14 +44,15 @@ _BEGIN = 1_700_000_000 * 10**9  # ns since 1970
 _TICK = 10_000_000  # ns between joint states
 _PICTURES = 10 / 3  # ticks between pictures of a camera
 _SIZE = 480, 640
-_PAGE = 4096  # bytes
+_PIXELS = _SIZE[0] * _SIZE[1] * 3  # bytes
+_MAGIC = b"\x89MCAP0\r\n"
+_TYPES = make_typestore()
 
 
 def main() -> None:
     """Run it."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=100.0, help="of the bag")
-    parser.add_argument("--chunk", type=int, default=768 * 1024, help="bytes before it is closed")
     parser.add_argument("--every", type=float, default=1.0, help="s between plans")
     parser.add_argument("--robot", default="franka")
     parser.add_argument("--checkpoint", default="dm0-nano")
@@ -50,7 +63,7 @@ def main() -> None:
         # elsewhere, for what it needs is not what is measured
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
             size = options.gigabytes * 1e9
-            chunks = other.submit(write_bag, bag, options.robot, size, options.chunk).result()
+            chunks = other.submit(write_bag, bag, options.robot, size).result()
         wishes = Wishes(
             options.robot,
             options.checkpoint,
@@ -84,116 +97,148 @@ def measure(bag: Path, setting: Setting, folder: Path) -> dict:
     }
 
 
-class Sparse(io.RawIOBase):
-    """A file that has no pages for zeros."""
+def write_bag(path: Path, robot: str, size: float) -> int:
+    """A bag of so many bytes; returns of how many chunks."""
+    bag, spec = SparseBag(path), load_robot(robot)
+    for tick in itertools.count():
+        if bag.size >= size:
+            break
+        moment = _BEGIN + tick * _TICK
+        bag.add("/joint_states", make_state(spec, moment), moment)
+        for sink in spec.sinks:
+            bag.add(f"/{sink.topic}", make_command(spec, sink), moment)
+        if tick % _PICTURES < 1:
+            for slot in spec.camera_slots:
+                bag.add_picture(f"/camera/{slot}/image_raw", make_picture(moment), moment)
+    return bag.close()
+
+
+class SparseBag:
+    """An MCAP file whose chunks end with a black picture, which is a hole."""
 
     def __init__(self, path: Path) -> None:
-        self._file, self._place = path.open("wb"), 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def write(self, data) -> int:
-        data = memoryview(data)
-        for begin in range(0, len(data), _PAGE):
-            page = data[begin : begin + _PAGE]
-            if page != _ZEROS[: len(page)]:
-                self._file.seek(self._place + begin)
-                self._file.write(page)
-        self._place += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        self._file.truncate(self._place)
-        self._file.close()
-        super().close()
-
-
-_ZEROS = memoryview(bytes(_PAGE))
-
-
-def write_bag(path: Path, robot: str, size: float, chunk: int) -> int:
-    """A bag of so many bytes; returns of how many chunks."""
-    with Sparse(path) as file:
-        writer = Writer(file, chunk, CompressionType.NONE, enable_crcs=False)
-        writer.start("ros2")
-        messages = make_messages(load_robot(robot), Channels(writer))
-        for tick in itertools.count():
-            if file.tell() >= size:
-                break
-            for channel, data in messages(tick):
-                moment = _BEGIN + tick * _TICK
-                writer.add_message(channel, moment, data, moment)
-        writer.finish()
-        return len(writer._Writer__chunk_indices)  # it tells nobody
-
-
-class Channels:
-    """Topics, as they are first written to."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer, self._types = writer, make_typestore()
-        self._known: dict[str, int] = {}
+        self._file = path.open("wb")
+        self._schemas: dict[str, Schema] = {}
+        self._channels: dict[str, Channel] = {}
+        self._counts: dict[int, int] = {}
+        self._chunk, self._index = RecordBuilder(), {}
+        self._chunks: list[ChunkIndex] = []
+        builder = RecordBuilder()
+        Header("ros2", "dm0_ros").write(builder)
+        self._file.write(_MAGIC + builder.end())
 
     @property
-    def types(self) -> Typestore:
-        """For messages."""
-        return self._types
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._file.tell()
 
-    def find(self, topic: str, kind: str) -> int:
-        """The number of a topic."""
-        if topic not in self._known:
-            text, _ = self._types.generate_msgdef(kind, ros_version=2)
-            schema = self._writer.register_schema(kind, "ros2msg", text.encode())
-            self._known[topic] = self._writer.register_channel(topic, "cdr", schema)
-        return self._known[topic]
+    def add(self, topic: str, message, moment: int) -> None:
+        """A message, received ``moment`` ns after 1970."""
+        self._note(topic, message.__msgtype__, moment)
+        data = bytes(_TYPES.serialize_cdr(message, message.__msgtype__))
+        channel = self._channels[topic].id
+        Message(channel, moment, data, moment, self._counts[channel]).write(self._chunk)
+
+    def add_picture(self, topic: str, message, moment: int) -> None:
+        """A picture without its pixels, which are a hole; the chunk ends with it."""
+        self._note(topic, message.__msgtype__, moment)
+        data = bytearray(_TYPES.serialize_cdr(message, message.__msgtype__))
+        channel, count = self._channels[topic].id, self._counts[self._channels[topic].id]
+        data[-4:] = struct.pack("<I", _PIXELS)
+        length = 22 + len(data) + _PIXELS
+        head = struct.pack("<BQHIQQ", Opcode.MESSAGE, length, channel, count, moment, moment)
+        self._end_chunk(self._chunk.end() + head + bytes(data), moment)
+
+    def _note(self, topic: str, kind: str, moment: int) -> None:
+        if kind not in self._schemas:
+            text, _ = _TYPES.generate_msgdef(kind, ros_version=2)
+            number = len(self._schemas) + 1
+            self._schemas[kind] = Schema(number, text.encode(), "ros2msg", kind)
+        if topic not in self._channels:
+            number = len(self._channels) + 1
+            self._channels[topic] = Channel(number, topic, "cdr", {}, self._schemas[kind].id)
+        channel = self._channels[topic].id
+        self._counts[channel] = self._counts.get(channel, 0) + 1
+        self._index.setdefault(channel, []).append((moment, self._chunk.count))
+
+    def _end_chunk(self, data: bytes, moment: int) -> None:
+        first, begin = min(index[0][0] for index in self._index.values()), self._file.tell()
+        size = len(data) + _PIXELS
+        head = struct.pack("<BQQQQIIQ", Opcode.CHUNK, 40 + size, first, moment, size, 0, 0, size)
+        self._file.write(head + data)
+        self._file.seek(_PIXELS, os.SEEK_CUR)
+        builder, offsets, end = RecordBuilder(), {}, self._file.tell()
+        for channel, records in self._index.items():
+            offsets[channel] = end + builder.count
+            MessageIndex(channel, records).write(builder)
+        index = builder.end()
+        self._file.write(index)
+        length = len(head) + size
+        self._chunks.append(
+            ChunkIndex(length, begin, "", size, moment, len(index), offsets, first, size)
+        )
+        self._index = {}
+
+    def close(self) -> int:
+        """Write the index; returns of how many chunks."""
+        builder, counts = RecordBuilder(), self._counts
+        DataEnd(0).write(builder)
+        data = builder.end()
+        begin = self._file.tell() + len(data)
+        for record in (*self._schemas.values(), *self._channels.values(), *self._chunks):
+            record.write(builder)
+        times = [chunk.message_start_time for chunk in self._chunks]
+        Statistics(
+            attachment_count=0,
+            channel_count=len(self._channels),
+            channel_message_counts=counts,
+            chunk_count=len(self._chunks),
+            message_count=sum(counts.values()),
+            message_end_time=self._chunks[-1].message_end_time,
+            message_start_time=min(times),
+            metadata_count=0,
+            schema_count=len(self._schemas),
+        ).write(builder)
+        Footer(begin, 0, 0).write(builder)
+        self._file.write(data + builder.end() + _MAGIC)
+        self._file.close()
+        return len(self._chunks)
 
 
-def make_messages(robot: RobotSpec, channels: Channels):
-    """A function from a tick to what is written at it: channel and CDR."""
-    types, kinds = channels.types.types, channels.types
-    black = np.zeros(_SIZE[0] * _SIZE[1] * 3, np.uint8)
-    home = [robot.home[name] for name in robot.column_names]
+def make(kind: str, **fields):
+    """A message."""
+    return _TYPES.types[kind](**fields)
 
-    def header(tick: int):
-        seconds, rest = divmod(_BEGIN + tick * _TICK, 10**9)
-        stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=rest)
-        return types["std_msgs/msg/Header"](stamp=stamp, frame_id="")
 
-    def give(topic: str, kind: str, **fields):
-        message = types[kind](**fields)
-        return channels.find(topic, kind), bytes(kinds.serialize_cdr(message, kind))
+def make_header(moment: int):
+    """A std_msgs/Header."""
+    seconds, rest = divmod(moment, 10**9)
+    stamp = make("builtin_interfaces/msg/Time", sec=seconds, nanosec=rest)
+    return make("std_msgs/msg/Header", stamp=stamp, frame_id="")
 
-    def picture(slot: str, tick: int):
-        height, width = _SIZE
-        fields = {"height": height, "width": width, "encoding": "rgb8", "is_bigendian": 0}
-        fields |= {"step": 3 * width, "data": black, "header": header(tick)}
-        return give(f"/camera/{slot}/image_raw", "sensor_msgs/msg/Image", **fields)
 
-    def state(tick: int):
-        gaps = {g.name: 1 / g.opening_per_joint for g in robot.grippers}
-        names = list(robot.column_names)
-        position = np.array([h * gaps.get(n, 1.0) for n, h in zip(names, home, strict=True)])
-        fields = {"name": names, "velocity": np.empty(0), "effort": np.empty(0)}
-        fields |= {"header": header(tick), "position": position}
-        return give("/joint_states", "sensor_msgs/msg/JointState", **fields)
+def make_picture(moment: int):
+    """An Image of no pixels."""
+    (height, width), header = _SIZE, make_header(moment)
+    sizes = {"height": height, "width": width, "step": 3 * width}
+    fields = {**sizes, "encoding": "rgb8", "is_bigendian": 0, "header": header}
+    return make("sensor_msgs/msg/Image", data=np.empty(0, np.uint8), **fields)
 
-    def command(sink):
-        values = np.array([robot.home[name] for name in sink.names])
-        layout = types["std_msgs/msg/MultiArrayLayout"](dim=[], data_offset=0)
-        kind = "std_msgs/msg/Float64MultiArray"
-        return give(f"/{sink.topic}", kind, layout=layout, data=values)
 
-    def messages(tick: int):
-        yield state(tick)
-        yield from map(command, robot.sinks)
-        if tick % _PICTURES < 1:
-            yield from (picture(slot, tick) for slot in robot.camera_slots)
+def make_state(robot: RobotSpec, moment: int):
+    """A JointState at home."""
+    gaps = {gripper.name: 1 / gripper.opening_per_joint for gripper in robot.grippers}
+    names, none = list(robot.column_names), np.empty(0)
+    position = np.array([robot.home[name] * gaps.get(name, 1.0) for name in names])
+    fields = {"name": names, "position": position, "velocity": none, "effort": none}
+    return make("sensor_msgs/msg/JointState", header=make_header(moment), **fields)
 
-    return messages
+
+def make_command(robot: RobotSpec, sink):
+    """A Float64MultiArray that stays at home."""
+    layout = make("std_msgs/msg/MultiArrayLayout", dim=[], data_offset=0)
+    values = np.array([robot.home[name] for name in sink.names])
+    return make("std_msgs/msg/Float64MultiArray", layout=layout, data=values)
 
 
 if __name__ == "__main__":
