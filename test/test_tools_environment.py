@@ -79,12 +79,13 @@ def test_ros_of_another_python_is_named_with_the_remedy(monkeypatch):
         tool.check_machine("/opt/ros/jazzy")
 
 
-def test_requirements_are_those_of_core_and_three_extras():
+def test_requirements_are_those_of_core_and_of_what_tests_need():
     found = tool.requirements()
     assert any(line.startswith("torch") for line in found)
     assert any(line.startswith("mujoco") for line in found)
     assert any(line.startswith("pytest") for line in found)
-    assert not any(line.startswith("ray") for line in found)
+    assert any(line.startswith("ray") for line in found)
+    assert not any(line.startswith("rerun") for line in found)
 
 
 def test_activation_is_written_once_however_often(tmp_path):
