@@ -40,6 +40,8 @@ from dm0_ros.robots.loading import load_robot
 
 _LOOK_PERIOD = 0.1  # s between looks whether the graph is ready, and whether all is done
 _STEP = 0.1  # s of the bag that ~/step plays
+# s until everybody is discovered: an announcement that is lost comes again after 3 s
+_DISCOVERY = 4.0
 _PATIENCE = 15.0  # s after the end for the last task to end
 _NODES = ("policy", "executor")
 
@@ -145,7 +147,8 @@ class PlayerNode(Node):
         missing = [complaint for node in self._nodes if (complaint := node.complaint())]
         if self._played[JOINTS].get_subscription_count() < len(_NODES):
             missing.append(f"they do not both listen to {JOINTS} yet")
-        if not missing:
+        waited = time.monotonic() - self._begun
+        if not missing and waited > _DISCOVERY:
             self._refuse_rivals()
             self._prompter.reset()
             self._thread.start()
@@ -153,7 +156,7 @@ class PlayerNode(Node):
                 f"playing {self._layout.path}: {self._playback.end - self._playback.begin:.1f} s, "
                 f"{len(self._playback.assignments)} tasks"
             )
-        elif time.monotonic() - self._begun > self._patience:
+        elif missing and waited > self._patience:
             raise Dm0Error(f"player: not ready within {self._patience:g} s: {'; '.join(missing)}")
 
     def _refuse_rivals(self) -> None:
