@@ -44,6 +44,18 @@ def describe_policy_latency(figures: dict) -> Iterator[Row]:
     )
 
 
+def describe_reasoning_latency(figures: dict) -> Iterator[Row]:
+    text = f"text of {figures['tokens']} tokens"
+    modes = {"off": "no text", "every_plan": f"{text} before", "asynchronous": f"{text} beside it"}
+    for mode, words in modes.items():
+        plan = figures["modes"][mode]["plan_ms"]
+        yield (
+            f"a plan of {figures['checkpoint']}, {words}: median / 99 %",
+            f"{plan['p50']:.0f} / {plan['p99']:.0f} ms "
+            f"({figures['device']}, {figures['threads']} threads)",
+        )
+
+
 def describe_executor_jitter(figures: dict) -> Iterator[Row]:
     period = figures["period_ms"]
     yield (
@@ -131,6 +143,7 @@ def describe_closed_loop_delay(figures: dict) -> Iterator[Row]:
 SECTIONS = {
     "instructions": describe_instructions,
     "policy_latency": describe_policy_latency,
+    "reasoning_latency": describe_reasoning_latency,
     "executor_jitter": describe_executor_jitter,
     "seams": describe_seams,
     "executor_rate": describe_executor_rate,
