@@ -8,6 +8,7 @@ from dm0_ros.scaffold.levels import Level, first_levels
 from dm0_ros.training.recipe import ArmRecipe, HybridSettings
 
 _TRUNK_BATCH = 24  # frames; with half as many it did not learn in time which block is meant
+_TRUNK_RATE = 0.002
 
 # Words that sentences about an object never have in training, by its name. About other objects
 # they do, and about this one there are other sentences: only the combination is new.
@@ -53,7 +54,9 @@ def trunk_recipe(base: ArmRecipe, steps: int) -> ArmRecipe:
         name=f"{base.name}-trunk",
         scaffold=None,
         hybrid=HybridSettings(decouple=False),
-        optimiser=replace(base.optimiser, steps=steps, batch=_TRUNK_BATCH),
+        optimiser=replace(
+            base.optimiser, steps=steps, batch=_TRUNK_BATCH, learning_rate=_TRUNK_RATE
+        ),
     )
 
 
