@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dm0_ros.commands import bag_options as options
 from dm0_ros.errors import Dm0Error
 from dm0_ros.evaluation.engines import EngineKind
 
@@ -16,19 +17,15 @@ from dm0_ros.evaluation.engines import EngineKind
 def bags(
     bag: Annotated[list[Path], typer.Argument(help="folders, or .mcap files, that were recorded")],
     out: Annotated[Path, typer.Option(help="folder for results")],
-    checkpoint: Annotated[str, typer.Option(help="name, or a folder [the recorded one]")] = "",
+    checkpoint: options.Checkpoint = "",
     against: Annotated[str, typer.Option(help="another, to be compared with it")] = "",
-    robot: Annotated[str, typer.Option(help="name, or a YAML file [the recorded one]")] = "",
-    latency: Annotated[
-        str, typer.Option(help="of plans, to rehearse the executor: measured, 0, 300ms ... or off")
-    ] = "measured",
-    every: Annotated[
-        float | None, typer.Option(min=0.001, help="plan so often (s) [when plans were recorded]")
-    ] = None,
+    robot: options.Robot = "",
+    latency: options.Latency = "measured",
+    every: options.Every = None,
     instruction: Annotated[
         str, typer.Option(help="with --every, for the whole bag [the recorded ones]")
     ] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="of the noise [the recorded]")] = None,
+    seed: options.Seed = None,
     device: Annotated[
         str, typer.Option(help="of the network: cpu; cuda: one GPU for each worker; cuda:1 ...")
     ] = "cpu",
@@ -45,7 +42,7 @@ def bags(
     resume: Annotated[
         bool, typer.Option(help="keep what an earlier run into the same folder has done")
     ] = True,
-    json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
+    json_path: options.Figures = None,
 ) -> None:
     """Replay bags and say how far plans are from what the robot did, per joint and per row.
 
@@ -59,8 +56,7 @@ def bags(
     from dm0_ros.replay.lateness import Lateness
     from dm0_ros.replay.run import Wishes
 
-    if instruction and every is None:
-        raise Dm0Error("an instruction of your own needs times of your own: add --every SECONDS")
+    options.check_schedule(instruction, every)
     settings = {}
     for key, name in ((CHECKPOINT, checkpoint), (AGAINST, against)):
         if key == CHECKPOINT or name:

@@ -9,17 +9,15 @@ from typing import Annotated
 
 import typer
 
+from dm0_ros.commands import bag_options as options
+
 
 def replay(
     bag: Annotated[Path, typer.Argument(help="folder, or .mcap file, that was recorded")],
-    checkpoint: Annotated[str, typer.Option(help="name, or a folder [the recorded one]")] = "",
-    robot: Annotated[str, typer.Option(help="name, or a YAML file [the recorded one]")] = "",
-    latency: Annotated[
-        str, typer.Option(help="of plans, to rehearse the executor: measured, 0, 300ms ... or off")
-    ] = "measured",
-    every: Annotated[
-        float | None, typer.Option(min=0.001, help="plan so often (s) [when plans were recorded]")
-    ] = None,
+    checkpoint: options.Checkpoint = "",
+    robot: options.Robot = "",
+    latency: options.Latency = "measured",
+    every: options.Every = None,
     instruction: Annotated[
         str, typer.Option(help="with --every or --live, for the whole bag [the recorded ones]")
     ] = "",
@@ -29,11 +27,11 @@ def replay(
     end: Annotated[
         float | None, typer.Option("--to", min=0.0, help="s after the bag's beginning")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="of the noise [the recorded]")] = None,
+    seed: options.Seed = None,
     device: Annotated[str, typer.Option(help="of the network: cpu, cuda, ...")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="of the network; 0: as recorded")] = 0,
     namespace: Annotated[str, typer.Option(help="of the recorded graph")] = "",
-    json_path: Annotated[Path | None, typer.Option("--json", help="file for the figures")] = None,
+    json_path: options.Figures = None,
     report: Annotated[
         Path | None,
         typer.Option(help="folder for report.html and its figures, see dm0 eval bags"),
@@ -80,8 +78,7 @@ def replay(
         }
         play(bag, **{name: as_text(value) for name, value in texts.items()})
         return
-    if instruction and every is None:
-        raise Dm0Error("an instruction of your own needs times of your own: add --every SECONDS")
+    options.check_schedule(instruction, every)
     wishes = Wishes(
         robot=robot,
         checkpoint=checkpoint,
