@@ -33,6 +33,19 @@ def test_each_command_explains_itself(name):
     assert "Usage" in result.output
 
 
+@pytest.mark.parametrize("words", [("replay",), ("eval", "bags"), ("eval", "objectnav")])
+def test_help_says_what_happens_by_default(words):
+    """Help of options has it in brackets, which are no mark-up."""
+    commands = typer.main.get_command(cli.app)
+    for word in words:
+        commands = commands.commands[word]
+    wanted = [p.help for p in commands.params if "[" in (getattr(p, "help", "") or "")]
+    shown = " ".join(CliRunner().invoke(cli.app, [*words, "--help"]).output.split())
+    assert wanted
+    for text in wanted:
+        assert text[text.index("[") :].split()[0] in shown
+
+
 def test_nothing_heavy_is_imported_at_start():
     code = f"import sys, dm0_ros.cli; print([m for m in {HEAVY} if m in sys.modules])"
     result = subprocess.run(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from dm0_ros.policy.settings import PolicySettings
 
 checkpoint = typer.Typer(
-    help="Public checkpoints: list, download and inspect them.", no_args_is_help=True
+    help="Public checkpoints: list, download and inspect them.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
 )
 
 _Name = Annotated[str, typer.Argument(help="a name of 'dm0 checkpoint list', or OWNER/NAME")]

@@ -10,7 +10,9 @@ import typer
 from dm0_ros.datasets.settings import Format
 from dm0_ros.errors import Dm0Error
 
-dataset = typer.Typer(help="Bags to training data, and back.", no_args_is_help=True)
+dataset = typer.Typer(
+    help="Bags to training data, and back.", no_args_is_help=True, rich_markup_mode="markdown"
+)
 
 
 @dataset.command("from-bags")

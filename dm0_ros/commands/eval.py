@@ -13,7 +13,11 @@ from dm0_ros.commands.libero import libero
 from dm0_ros.commands.table30 import table30
 from dm0_ros.errors import Dm0Error
 
-eval = typer.Typer(help="Judge policies on tasks whose truth is known.", no_args_is_help=True)
+eval = typer.Typer(
+    help="Judge policies on tasks whose truth is known.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
 
 eval.command()(table30)
 eval.command()(libero)
