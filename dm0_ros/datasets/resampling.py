@@ -20,7 +20,7 @@ class Gap:
 
 def make_ticks(begin: float, end: float, step: float) -> np.ndarray:
     """Moments (F,) from ``begin`` up to ``end`` (s), ``step`` apart; empty where there is none."""
-    count = int(np.floor((end - begin) / step + _SLACK)) + 1
+    count = int(np.floor((end - begin + _SLACK) / step)) + 1
     return begin + step * np.arange(max(count, 0))
 
 
