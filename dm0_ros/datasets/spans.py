@@ -13,7 +13,7 @@ from dm0_ros.replay.bag import read_raw
 from dm0_ros.replay.layout import CLOCK, JOINTS, PLANS, Layout
 from dm0_ros.replay.marks import join_marks
 from dm0_ros.replay.plans import RecordedPlan, pair_traces
-from dm0_ros.replay.schedule import begins_after
+from dm0_ros.replay.schedule import split_tasks
 from dm0_ros.stamps import to_seconds
 
 
@@ -84,13 +84,8 @@ def _split_by_plans(layout: Layout) -> Iterator[Span]:
     """From the observation of a task's first plan until its last plan came."""
     topics = [layout.name(PLANS), layout.name(TRACE_TOPIC)]
     plans = pair_traces(read_raw(layout.path, topics), layout.holds(TRACE_TOPIC))
-    number, first, last = 0, None, None
-    for plan in (plan for plan in plans if plan.inferred):
-        if first is not None and begins_after(last, plan):
-            yield _join(number, first, last)
-            number, first = number + 1, None
-        first, last = first or plan, plan
-    if first is not None:
+    tasks = split_tasks(plan for plan in plans if plan.inferred)
+    for number, (first, last) in enumerate(tasks):
         yield _join(number, first, last)
 
 

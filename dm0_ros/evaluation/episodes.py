@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 
 from dm0_ros.policy.marks import Mark
 from dm0_ros.replay.plans import RecordedPlan
-from dm0_ros.replay.schedule import begins_after
+from dm0_ros.replay.schedule import GAP, begins_after
 from dm0_ros.replay.walk import Step
 
-_GAP = 5.0  # s without a plan after which another episode has begun
 _LATE = 0.5  # s that a step of an own schedule may come late
 MARKS, PLANS = "marks", "plans"
 
@@ -105,7 +104,7 @@ class Episodes:
         last, self._step = self._step, step
         said = None if last is None else last.observation.instruction
         gap = math.inf if last is None else step.moment - last.moment
-        longest = max(_GAP, 2 * self._period)
+        longest = max(GAP, 2 * self._period)
         if step.observation.instruction != said or not 0 <= gap <= longest:
             self._end(math.inf if last is None else last.moment + self._period)
             self._running = self._begin(step.observation.instruction, step.moment)

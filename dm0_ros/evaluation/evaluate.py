@@ -34,7 +34,6 @@ from dm0_ros.replay.run import Subject, Wishes, prepare
 from dm0_ros.replay.walk import Listener, Options, Step, Walk
 
 CHECKPOINT, AGAINST = "checkpoint", "against"
-_ODDITIES = 20  # that a result lists
 
 Tell = Callable[[float], None]
 
@@ -197,18 +196,10 @@ class _Evaluation:
             "scaffold_source": self._scaffolds.source,
             "plans_to_stay": walk.still,
             "differences": subject.differences,
-            "oddities": _list_oddities(watchman, self._subject.layout.contents.begin),
+            "oddities": watchman.summarise(self._subject.layout.contents.begin),
             "executor": None if self._rehearsal is None else summarise_rehearsal(self._rehearsal),
             "timing": {
                 "real_time_factor": seconds / took,
                 "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             },
         }
-
-
-def _list_oddities(watchman: Watchman, begin: float) -> dict:
-    first = [
-        {"seconds": oddity.moment - begin, "topic": oddity.topic, "what": oddity.text}
-        for oddity in watchman.oddities[:_ODDITIES]
-    ]
-    return {"count": watchman.count, "first": first}

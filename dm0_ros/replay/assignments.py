@@ -12,7 +12,7 @@ from dm0_ros.policy.marks import MARKS_TOPIC, Mark
 from dm0_ros.replay.bag import read_messages, read_raw
 from dm0_ros.replay.layout import PLANS, Layout
 from dm0_ros.replay.plans import pair_traces
-from dm0_ros.replay.schedule import begins_after
+from dm0_ros.replay.schedule import split_tasks
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,8 @@ def _read_marked(layout: Layout, end: float) -> Iterator[Assignment]:
 
 def _read_planned(layout: Layout) -> Iterator[Assignment]:
     """A task lasts from the observation of its first plan to its last plan."""
-    first = last = None
-    for plan in pair_traces(read_raw(layout.path, [layout.name(PLANS)]), traced=False):
-        if first is not None and plan.inferred and begins_after(last, plan):
-            yield Assignment(first.instruction, _observed(first), last.received)
-            first = None
-        first = first or (plan if plan.inferred else None)
-        last = plan
-    if first is not None:
+    plans = pair_traces(read_raw(layout.path, [layout.name(PLANS)]), traced=False)
+    for first, last in split_tasks(plans):
         yield Assignment(first.instruction, _observed(first), last.received)
 
 

@@ -10,6 +10,7 @@ from dm0_ros.replay.bag import RawMessage
 _GAP = 1.0  # s without a message of a sensor
 _JUMP = 0.5  # s by which stamps and reception may drift apart between two messages
 _MOST = 100  # oddities that are described; more are counted
+_LISTED = 20  # of them, in figures
 
 
 @dataclass
@@ -66,3 +67,11 @@ class Watchman:
         self.count += 1
         if len(self.oddities) < _MOST:
             self.oddities.append(Oddity(self.end or 0.0, topic, text))
+
+    def summarise(self, begin: float) -> dict:
+        """For JSON: how many, and the first of them, in s after ``begin`` (s since 1970)."""
+        first = [
+            {"seconds": oddity.moment - begin, "topic": oddity.topic, "what": oddity.text}
+            for oddity in self.oddities[:_LISTED]
+        ]
+        return {"count": self.count, "first": first}

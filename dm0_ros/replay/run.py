@@ -27,8 +27,6 @@ from dm0_ros.robots.loading import as_simulated, load_robot
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.scaffold.levels import Level
 
-_ODDITIES = 20  # that the figures list
-
 
 @dataclass(frozen=True)
 class Wishes:
@@ -256,13 +254,6 @@ def replay(
         "real_time_factor": seconds / took,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "differences": subject.differences,
-        "oddities": {"count": watchman.count, "first": _list_oddities(watchman, begin)},
+        "oddities": watchman.summarise(begin),
         "executor": None if rehearsal is None else summarise(rehearsal),
     }
-
-
-def _list_oddities(watchman: Watchman, begin: float) -> list[dict]:
-    return [
-        {"seconds": oddity.moment - begin, "topic": oddity.topic, "what": oddity.text}
-        for oddity in watchman.oddities[:_ODDITIES]
-    ]

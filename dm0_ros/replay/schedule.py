@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dm0_ros.policy.marks import Mark
 from dm0_ros.replay.plans import RecordedPlan
 
-_GAP = 5.0  # s without a plan after which, in a bag without traces, a new task has begun
+GAP = 5.0
+"""s without a plan after which, in a bag without traces, a new task has begun."""
 
 
 def begins_after(before: RecordedPlan, after: RecordedPlan) -> bool:
@@ -18,7 +19,22 @@ def begins_after(before: RecordedPlan, after: RecordedPlan) -> bool:
     """
     if after.trace is not None and before.trace is not None:
         return after.trace.index <= before.trace.index
-    return before.instruction != after.instruction or after.received - before.received > _GAP
+    return before.instruction != after.instruction or after.received - before.received > GAP
+
+
+def split_tasks(
+    plans: Iterable[RecordedPlan],
+) -> Iterator[tuple[RecordedPlan, RecordedPlan]]:
+    """Of every task its first plan, which a network made, and the last plan before the next."""
+    first = last = None
+    for plan in plans:
+        if first is not None and plan.inferred and begins_after(last, plan):
+            yield first, last
+            first = None
+        first = first or (plan if plan.inferred else None)
+        last = plan
+    if first is not None:
+        yield first, last
 
 
 def mark_at(marks: Sequence[Mark], moment: float) -> tuple[int, str] | None:
