@@ -2,7 +2,6 @@
 """`dm0 demo`: a simulated robot is told what to do, and what came of it is shown."""
 
 import datetime
-import json
 import os
 import platform
 import random
@@ -17,6 +16,7 @@ from typing import Annotated
 import typer
 
 from dm0_ros.bringup import Process, command, describe, environment
+from dm0_ros.commands.figures import write_figures
 from dm0_ros.errors import Dm0Error
 from dm0_ros.stamps import to_seconds
 
@@ -110,9 +110,7 @@ def demo(
         facts = _collect_facts(checkpoint, time.monotonic() - begun, bag)
         figures = _show(display, out, bag, done, spec, facts)
     for path in (out / "demo.json", json_path):
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(path, figures)
 
 
 def _make_commands(

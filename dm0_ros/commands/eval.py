@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 eval`: judge policies on tasks whose truth is known."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dm0_ros.commands.evaluation import bags
+from dm0_ros.commands.figures import write_figures
 from dm0_ros.commands.libero import libero
 from dm0_ros.commands.table30 import table30
 from dm0_ros.errors import Dm0Error
@@ -81,9 +81,7 @@ def objectnav(
         "policies": figures,
     }
     _show(figures)
-    if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(result, indent=2) + "\n")
+    write_figures(json_path, result)
 
 
 def _make_task(house) -> tuple[object, Callable[[], None]]:
@@ -199,10 +197,8 @@ def scaffold(
     figures = summarise(scored)
     command = " ".join(["dm0", *sys.argv[1:]])
     show(figures)
-    if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        result = {**figures, "seed": seed, **subject, "levels": levels, "command": command}
-        json_path.write_text(json.dumps(result, indent=2) + "\n")
+    result = {**figures, "seed": seed, **subject, "levels": levels, "command": command}
+    write_figures(json_path, result)
 
 
 def _roll_out(policy, simulator, oracle, count: int, seed: int, pictures: Path | None) -> list:

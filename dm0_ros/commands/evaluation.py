@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 eval bags`: recorded bags through a policy, and figures of how near it comes to them."""
 
-import json
 import os
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dm0_ros.commands import bag_options as options
+from dm0_ros.commands.figures import write_figures
 from dm0_ros.errors import Dm0Error
 from dm0_ros.evaluation.engines import EngineKind
 
@@ -80,9 +80,7 @@ def bags(
             course = _evaluate(bag, settings, folder, workers, facts)
         _tell(course)
         figures = _merge(folder.path, course, len(settings))
-    if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(json_path, figures)
     if course.failed:
         raise Dm0Error(f"{len(course.failed)} of {course.total} replays failed, see above")
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 eval libero`: success rates in LIBERO's suites and in one of our own."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dm0_ros.commands.figures import write_figures
 from dm0_ros.errors import Dm0Error
 
 _NOT_COMPARABLE = (
@@ -54,11 +54,8 @@ def libero(
         for name in wanted
     }
     _show(suite, figures, instructions)
-    if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        result = {"suite": suite, "episodes": episodes, "seed": seed, "checkpoint": checkpoint}
-        result |= {"policies": figures, "published": _published(suite)}
-        json_path.write_text(json.dumps(result, indent=2) + "\n")
+    result = {"suite": suite, "episodes": episodes, "seed": seed, "checkpoint": checkpoint}
+    write_figures(json_path, result | {"policies": figures, "published": _published(suite)})
 
 
 def _check(conditions, episodes: int, policies: str) -> tuple[Sequence[str], list[str]]:

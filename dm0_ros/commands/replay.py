@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 replay`: a recorded bag through a policy, without a graph, or into a live one."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dm0_ros.commands import bag_options as options
+from dm0_ros.commands.figures import write_figures
 
 
 def replay(
@@ -97,9 +97,7 @@ def replay(
         figures = run(subject, wishes, display.show)
     subject.policy.close()
     _tell(figures)
-    if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(json_path, figures)
     if not figures["plans"]:
         raise Dm0Error(f"{bag}: no plan could be made; see above for why")
     if report:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 eval table30`: the tasks, their published scores, and RoboChallenge's jobs."""
 
-import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dm0_ros.commands.figures import write_figures
 from dm0_ros.errors import Dm0Error
 
 USER_VARIABLE = "ROBOCHALLENGE_USER"
@@ -64,9 +64,8 @@ def table30(
     if records:
         _show_records(records, own)
     if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
         jobs = {name: [asdict(item) for item in items] for name, items in records.items()}
-        json_path.write_text(json.dumps(jobs, indent=2) + "\n")
+        write_figures(json_path, jobs)
 
 
 def _run(found, collection, checkpoint, table, folder, device, seed) -> list:

@@ -30,8 +30,8 @@ from dm0_ros.replay.marks import read_marks, sort_marks
 from dm0_ros.replay.plans import RecordedPlan
 from dm0_ros.replay.rehearsal import Rehearsal
 from dm0_ros.replay.rehearsal import summarise as summarise_rehearsal
-from dm0_ros.replay.run import Subject, Wishes, prepare
-from dm0_ros.replay.walk import Listener, Options, Step, Walk
+from dm0_ros.replay.run import Subject, Wishes, make_options, prepare
+from dm0_ros.replay.walk import Listener, Step, Walk
 
 CHECKPOINT, AGAINST = "checkpoint", "against"
 
@@ -104,7 +104,7 @@ class _Evaluation:
         wishes = setting.wishes
         marks = read_marks(bag, layout.prefix) if layout.holds(MARKS_TOPIC) else []
         # Of a bag without plans, the marks say what was to be done.
-        self._tasks = () if layout.holds(PLANS) or wishes.instruction else sort_marks(marks)
+        tasks = () if layout.holds(PLANS) or wishes.instruction else sort_marks(marks)
         self._episodes = Episodes(marks, wishes.period)
         self._actions = Actions(layout, robot)
         self._ranges = find_ranges(bag, subject, wishes)
@@ -119,14 +119,8 @@ class _Evaluation:
             self._motion = Motion(robot, self._episodes)
             self._rehearsal = Rehearsal(robot, wishes.lateness, self._motion.see)
         listeners = [one for one in (self._judge, self._rehearsal) if one is not None]
-        self._walk = Walk(layout, subject.policy, robot, self._options(), _Listeners(listeners))
-
-    def _options(self) -> Options:
-        wishes, begin = self._setting.wishes, self._subject.layout.contents.begin
-        limits = [None if s is None else begin + s for s in (wishes.begin, wishes.end)]
-        return Options(
-            *limits, wishes.period, wishes.instruction, self._subject.memory, self._tasks
-        )
+        options = make_options(subject, wishes, tasks)
+        self._walk = Walk(layout, subject.policy, robot, options, _Listeners(listeners))
 
     def run(self, folder: Path, tell: Tell) -> None:
         """From its beginning to its end, and write what came of it."""

@@ -13,6 +13,7 @@ import subprocess
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,13 +147,24 @@ def digest(observation: Observation) -> int:
 
 def digest_checkpoint(folder: Path) -> str:
     """SHA-256 over names and contents of a checkpoint's weights, settings and statistics."""
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".json", ".yaml", ".safetensors") and path.is_file()
+    ]
+    stats = [path.stat() for path in paths]
+    return _digest(tuple((p, s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)))
+
+
+@lru_cache(maxsize=4)
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Gigabytes are read once a process, unless size or time of change (ns) differ."""
     total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".yaml", ".safetensors") and path.is_file():
-            total.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    total.update(block)
+    for path, *_ in files:
+        total.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                total.update(block)
     return total.hexdigest()
 
 

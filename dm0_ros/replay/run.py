@@ -6,13 +6,14 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dm0_ros.engine import EngineOptions
 from dm0_ros.errors import Dm0Error
 from dm0_ros.model.guidance import Guidance
+from dm0_ros.policy.marks import Mark
 from dm0_ros.policy.protocol import Policy
 from dm0_ros.policy.reasoning import Memory, ReasoningMode, ReasoningOptions
 from dm0_ros.policy.registry import find_checkpoint, load_policy
@@ -219,6 +220,13 @@ def _check_columns(step: Step) -> None:
         )
 
 
+def make_options(subject: Subject, wishes: Wishes, marks: Sequence[Mark] = ()) -> Options:
+    """What a walk through the subject's bag is to do; ``marks`` as in `Options`."""
+    begin = subject.layout.contents.begin
+    limits = [None if s is None else begin + s for s in (wishes.begin, wishes.end)]
+    return Options(*limits, wishes.period, wishes.instruction, subject.memory, marks)
+
+
 def replay(
     subject: Subject,
     wishes: Wishes,
@@ -226,12 +234,10 @@ def replay(
 ) -> dict:
     """Replay a bag once; returns the figures that `dm0 replay` writes as JSON."""
     layout, begin = subject.layout, subject.layout.contents.begin
-    limits = [None if s is None else begin + s for s in (wishes.begin, wishes.end)]
-    options = Options(*limits, wishes.period, wishes.instruction, subject.memory)
     rehearsal = None
     if wishes.lateness is not None:
         rehearsal = Rehearsal(subject.robot, wishes.lateness)
-    walk = Walk(layout, subject.policy, subject.robot, options, rehearsal)
+    walk = Walk(layout, subject.policy, subject.robot, make_options(subject, wishes), rehearsal)
     tally, started = Tally(begin), time.perf_counter()
     for step in walk:
         tally.add(step)
