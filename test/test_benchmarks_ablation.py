@@ -375,6 +375,26 @@ def test_a_killed_run_ends_as_one_that_was_not(plan, tmp_path_factory):
         run_cell(replace(other, period=0.4), subtask, 0, quiet)
 
 
+def test_an_expert_is_forgotten_and_nothing_else(plan, tmp_path):
+    from support.ablation_run import renew_expert
+
+    trained = DM0.from_pretrained(plan.trunk / "checkpoint", torch.float32).state_dict()
+    one, again, other = (
+        DM0.from_pretrained(
+            renew_expert(plan.trunk / "checkpoint", tmp_path / name, seed), torch.float32
+        ).state_dict()
+        for name, seed in (("one", 0), ("again", 0), ("other", 1))
+    )
+    kept = {name for name in trained if torch.equal(one[name], trained[name])}
+    assert all(torch.equal(one[name], again[name]) for name in trained)
+    parts = ("llm", "mm_projector", "mm_vision_tower")
+    assert {name for name in trained if name.split(".")[1] in parts} <= kept
+    # Of the expert only norms and biases are as they were: those that all networks begin with.
+    forgotten = {name for name in trained if not torch.equal(one[name], other[name])}
+    matrices = {name for name in trained if "action_" in name and trained[name].ndim > 1}
+    assert forgotten == matrices
+
+
 def test_a_recording_that_does_not_fit_is_refused_and_kept(plan):
     from support.ablation_run import record
 

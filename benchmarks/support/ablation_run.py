@@ -43,6 +43,7 @@ from dm0_ros.training.vocabulary import copy_tokenizer, save_tokenizer, train_to
 
 RECIPE = Path(__file__).resolve().parents[1] / "ablation.yaml"
 _DATA_SEED = _TRUNK_SEED = 0
+_EXPERT = ("model.action_", "model.progress_")  # begins of names of what only actions need
 _FRAMES_OF_WORDS = 200  # whose questions the tokenizer learns its words from
 # What results depend on, beside recipe and seed.
 _FIRST_KEYS = ("trunk_steps", "frames")
@@ -166,7 +167,8 @@ def _run_cell(
     first = plan.folder("first", seed) / "checkpoint"
     checkpoint, recording = folder / "checkpoint", plan.load()
     copy_tokenizer(first, checkpoint)
-    times = _learn(recipe, SplitDataset(recipe, recording), folder, seed, first, report)
+    start = renew_expert(first, folder / "start", seed)
+    times = _learn(recipe, SplitDataset(recipe, recording), folder, seed, start, report)
     questions = QuestionDataset(recipe, recording, plan.recipe.scaffold.view)
     answers = ask(plan, questions, checkpoint)
     begin = time.process_time()
@@ -182,6 +184,20 @@ def _run_cell(
             "episodes": episodes,
         },
     )
+
+
+def renew_expert(checkpoint: Path, folder: Path, seed: int) -> Path:
+    """Put a trained trunk beside an action expert that knows nothing, the same for every cell.
+
+    The trunk of the stages before has learnt by acting, and an expert that has learnt with it
+    leaves nothing that a text could be good for.
+    """
+    torch.manual_seed(seed)
+    model = DM0.from_pretrained(checkpoint, torch.float32)
+    new = {k: v for k, v in DM0(model.config).state_dict().items() if k.startswith(_EXPERT)}
+    model.load_state_dict(model.state_dict() | new)
+    model.save_pretrained(folder)
+    return folder
 
 
 def ask(plan: Plan, questions: QuestionDataset, checkpoint: Path) -> list[dict]:
