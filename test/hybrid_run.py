@@ -7,6 +7,7 @@ It prints its losses of every step as JSON. ``--until`` ends it early, as an int
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--until", type=int)
     parser.add_argument("--settings", type=json.loads, default={})
+    parser.add_argument("--stale", type=float, help="share of samples whose text is not learnt")
     parser.add_argument("--exact", action="store_true", help="no bfloat16, whatever is faster")
     options = parser.parse_args()
     if options.exact:
@@ -36,6 +38,8 @@ def main():
 
     with join_processes("cpu") as processes:
         recipe = tiny_recipe(**options.settings)
+        if options.stale is not None:
+            recipe = replace(recipe, hybrid=replace(recipe.hybrid, stale=options.stale))
         run = tiny_trainer(options.folder, recipe, processes)
         try:
             network = run.run(report)

@@ -69,6 +69,15 @@ def test_two_processes_have_the_losses_of_one(alone, together):
 
 
 @pytest.mark.slow
+def test_a_step_with_one_text_weighs_it_as_one_process_does(tmp_path):
+    """Fewer samples that count than processes: the others have none to add. In the first step
+    only one text of twelve is learnt."""
+    rare = ("--stale", "0.95")
+    one, two = (train(tmp_path / str(count), count, *rare) for count in (1, 2))
+    check_close(two, one)
+
+
+@pytest.mark.slow
 def test_a_state_of_two_processes_is_one_of_one_process(alone, together):
     states = [
         torch.load(folder / "state.pt", weights_only=True) for folder, _ in (alone, together)

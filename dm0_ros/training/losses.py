@@ -55,12 +55,12 @@ class SampleLosses:
     counted: Tensor  # (B,) bool
 
     def mean(self, count: Tensor | None = None) -> Tensor:
-        """Over the samples that count; over ``count`` where more samples lie elsewhere.
+        """Over the samples that count; over ``count``, positive, where more lie elsewhere.
 
         Zero, and not undefined, where none counts.
         """
-        total = self.counted.sum() if count is None else count
-        return self.values.sum() / total.clamp(min=1)
+        total = self.counted.sum().clamp(min=1) if count is None else count
+        return self.values.sum() / total
 
 
 @dataclass(frozen=True)

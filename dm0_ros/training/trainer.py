@@ -100,10 +100,7 @@ class Trainer:
     def _train_one_step(self, batch, noise, time) -> dict[str, float]:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.settings, self.step) * group["share"]
-        # Shares have different numbers of samples that count. The mean of the processes'
-        # gradients is that of one process if all divide by their mean.
-        counts = self.objective.count(batch)
-        counts = {n: self.processes.add(c) / self.processes.count for n, c in counts.items()}
+        counts = {n: self._share_count(c) for n, c in self.objective.count(batch).items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             losses = self.objective(batch, noise, time, counts)
             total = sum(self.objective.weights[name] * loss for name, loss in losses.items())
@@ -114,6 +111,14 @@ class Trainer:
         self._update_average()
         told = self.processes.add(torch.stack([loss.detach() for loss in losses.values()]))
         return dict(zip(losses, (told / self.processes.count).tolist(), strict=True))
+
+    def _share_count(self, count: torch.Tensor) -> torch.Tensor:
+        """What this process divides by, ``count`` of whose samples count.
+
+        Shares have different numbers of them, but the mean of the processes' gradients is that of
+        one process if all divide by their mean, be it less than one.
+        """
+        return self.processes.add(count).clamp(min=1) / self.processes.count
 
     def _add_noise(self, batch, random: np.random.Generator):
         """A batch with noises and times, drawn for all processes, of which each takes its own."""
