@@ -3,6 +3,7 @@
 faster than others, and another checkpoint's weights are taken over.
 """
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,31 @@ def test_weights_are_taken_over_but_for_the_columns_of_another_robot(tmp_path):
         assert torch.equal(same.state_dict()[name], tensor), name
         fits = own[name].shape == tensor.shape
         assert torch.equal(wider.state_dict()[name], tensor if fits else own[name]), name
+
+
+def test_a_progress_head_is_new_where_there_is_none(tmp_path):
+    known, able = DM0(SMALL), DM0(replace(SMALL, progress=True))
+    own = {name: tensor.clone() for name, tensor in able.state_dict().items()}
+    known.save_pretrained(tmp_path)
+    adopt_weights(able, tmp_path)
+    for name, tensor in able.state_dict().items():
+        found = known.state_dict().get(name, own[name])
+        assert torch.equal(tensor, found), name
+    assert sum(name.startswith("model.progress_") for name in own) == 4
+
+
+def test_a_progress_head_that_the_config_does_not_tell_of_is_taken_over(tmp_path):
+    torch.manual_seed(1)
+    known, able = (DM0(replace(SMALL, progress=True)) for _ in range(2))
+    known.save_pretrained(tmp_path)
+    able_config = json.loads((tmp_path / "config.json").read_text())
+    DM0(SMALL).save_pretrained(tmp_path / "plain")
+    plain_config = (tmp_path / "plain/config.json").read_text()
+    assert json.loads(plain_config) != able_config
+    (tmp_path / "config.json").write_text(plain_config)
+    adopt_weights(able, tmp_path)
+    for name, tensor in known.state_dict().items():
+        assert torch.equal(able.state_dict()[name], tensor), name
 
 
 def test_weights_of_another_size_are_refused_by_name(tmp_path):

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.model import DM0
+from dm0_ros.model.survey import survey
 from dm0_ros.training.recipe import OptimiserSettings
 
 _REFERENCE_FAN_IN = 96
-# The layers whose width is the number of columns, which another robot may have more or fewer of.
-_COLUMNS = ("model.action_in_proj.", "model.action_out_proj.")
+_PROGRESS = "model.progress_"  # begin of the names of the progress head's tensors
+# What may differ from the checkpoint's: layers whose width is the number of columns, which another
+# robot may have more or fewer of, and the progress head, which it may have none of.
+_OWN = ("model.action_in_proj.", "model.action_out_proj.", _PROGRESS)
 _CODE = 0.1  # size of a patch's random code, against patches that vary by about one
 
 
@@ -53,15 +56,18 @@ def centre_picture_tokens(model: DM0, pictures: Tensor) -> None:
 def adopt_weights(model: DM0, checkpoint: Path) -> None:
     """Give ``model`` the weights of a checkpoint folder.
 
-    Layers that read and write action columns stay new where the numbers of columns differ. Raises
-    `Dm0Error` that names the tensors where anything else has another size.
+    Layers that read and write action columns stay new where the numbers of columns differ, and so
+    does the progress head where the checkpoint has none. Generalist checkpoints have one that
+    their config does not tell of. Raises `Dm0Error` that names the tensors where anything else has
+    another size.
     """
-    values = DM0.from_pretrained(checkpoint, torch.float32).state_dict()
+    told = any(name.startswith(_PROGRESS) for name in survey(checkpoint, DM0).stored)
+    values = DM0.from_pretrained(checkpoint, torch.float32, progress=told or None).state_dict()
     wanted = model.state_dict()
     strange = {
         name for name in wanted if name not in values or values[name].shape != wanted[name].shape
     }
-    wrong = sorted(name for name in strange if not name.startswith(_COLUMNS))
+    wrong = sorted(name for name in strange if not name.startswith(_OWN))
     if wrong:
         raise Dm0Error(
             f"{checkpoint}: cannot be trained further by this recipe: {', '.join(wrong[:3])} "
