@@ -56,6 +56,18 @@ def test_the_checkpoint_drives_the_simulated_robot(run_folder):
     }
 
 
+def test_another_run_in_the_same_folder_is_refused_before_anything_is_lost(run_folder):
+    from dm0_ros.cli import app
+
+    files = [run_folder / "data/recording.json", run_folder / "checkpoint/norm_stats.json"]
+    before = [file.read_bytes() for file in files]
+    command = ["train", "nano-franka", "--steps", "2", "--out", str(run_folder)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code != 0
+    assert "began with data.episodes" in str(result.exception or result.output)
+    assert [file.read_bytes() for file in files] == before
+
+
 @pytest.fixture(scope="module")
 def recipe():
     recipe = load_recipe("nano-franka")

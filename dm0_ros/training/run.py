@@ -15,6 +15,7 @@ from dm0_ros.policy.registry import find_checkpoint
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
 from dm0_ros.scaffold.settings import ScaffoldSettings
+from dm0_ros.training.continuity import check_settings, keep_stats
 from dm0_ros.training.dataset import Dataset, Recording
 from dm0_ros.training.driving import load_drives, record_drives
 from dm0_ros.training.hybrid_data import HybridDataset
@@ -89,7 +90,8 @@ def train(
 ) -> Path:
     """Run the recipe in ``folder``; a second call goes on where the first stopped.
 
-    Returns the folder of the finished checkpoint.
+    Returns the folder of the finished checkpoint. Raises `RecipeError` where the first call was
+    of another recipe or seed, or the data have changed since.
     """
     with join_processes(device) as processes:
         return _train(recipe, seed, folder, workers, device, report, processes)
@@ -106,11 +108,13 @@ def _train(
 ) -> Path:
     """Every process comes here; the one that leads writes what the others read."""
     checkpoint = folder / "checkpoint"
+    if processes.leads:
+        check_settings(folder, recipe, seed)
     if isinstance(recipe, SourceRecipe):
         dataset = SourceDataset(recipe, checkpoint)
     else:
         dataset = _record(recipe, seed, folder / "data", workers, report, processes)
-    stats = dataset.stats()
+    stats = keep_stats(folder, dataset.stats(), processes.leads)
     initial = find_checkpoint(recipe.initial).folder if recipe.initial else None
     if processes.leads:
         checkpoint.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,8 @@ from dm0_ros.training.objective import make_objective
 from dm0_ros.training.processes import Processes, own_part
 from dm0_ros.training.recipe import OptimiserSettings, Recipe
 
+STATE = "state.pt"
+"""File in the run's folder that training goes on from."""
 # Time of a training sample, as DM0 draws it: 0.999 Beta(1.5, 1) + 0.001.
 _BETA = (1.5, 1.0)
 _START_FRAMES = 64  # whose pictures set the scale of the network's start
@@ -78,7 +80,7 @@ class Trainer:
 
     @property
     def _state_file(self) -> Path:
-        return self.folder / "state.pt"
+        return self.folder / STATE
 
     def run(self, report: Callable[[int, dict[str, float]], None]) -> DM0:
         """Train to the recipe's last step; ``report`` gets every step and its losses by name.
