@@ -114,6 +114,14 @@ def test_every_sample_has_its_pictures_text_and_actions(sources, stats, tokenize
     assert not batch.actions[2].any() and batch.progress is None
 
 
+def test_answers_are_learnt_and_the_expert_never_sees_them(sources, maker, tokenizer):
+    drawn = draw(sources, (0, 1, 3), (1, 0, 5))
+    drawn.samples[0] = replace(drawn.samples[0], answer="it is talk/0/1")
+    batch = maker(drawn)
+    assert batch.acted.all() and batch.learnt.any(1).tolist() == [True, False]
+    assert torch.equal(batch.shown, batch.prompts)
+
+
 def test_a_network_learns_from_what_workers_made(sources, stats, tokenizer):
     """From draw to gradient, over a process that pickled everything."""
     wordings = Wordings({"ask": ("please {instruction}", "{instruction}")}, (("ask",),), 0.0)

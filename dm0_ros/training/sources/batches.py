@@ -64,7 +64,8 @@ class BatchMaker:
         settings = self._settings
         pairs = list(zip(draw.samples, draw.generators, strict=True))
         samples = [self._change(sample, generator) for sample, generator in pairs]
-        texts = [Text(self._ask(*pair), pair[0].answer) for pair in pairs]
+        # The policy writes no answer before it acts, so the expert must not come to need one.
+        texts = [Text(self._ask(*pair), pair[0].answer, lines=0) for pair in pairs]
         images, masks = zip(*(self._show(sample) for sample in samples), strict=True)
         tokens = tokenise(texts, self._tokenizer, settings.longest_prompt, settings.longest_answer)
         return HybridBatch(
