@@ -2,6 +2,7 @@
 """Samples of several robots and of none as batches that a network learns from."""
 
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +17,11 @@ from dm0_ros.policy.normalisation import Normalisation
 from dm0_ros.policy.pictures import PadColour, prepare_picture
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
+from dm0_ros.scaffold.bins import from_bins
 from dm0_ros.training.losses import hybrid_losses
 from dm0_ros.training.sources.augmentation import AugmentationSettings
 from dm0_ros.training.sources.batches import BatchMaker, BatchSettings
+from dm0_ros.training.sources.discrete import DiscreteActions, DiscreteSettings
 from dm0_ros.training.sources.loader import Loader, LoaderSettings
 from dm0_ros.training.sources.mixture import Draw, Mixture
 from dm0_ros.training.sources.sample import SourceError
@@ -120,6 +123,28 @@ def test_answers_are_learnt_and_the_expert_never_sees_them(sources, maker, token
     batch = maker(drawn)
     assert batch.acted.all() and batch.learnt.any(1).tolist() == [True, False]
     assert torch.equal(batch.shown, batch.prompts)
+
+
+def test_a_robots_rows_are_words_where_its_data_have_none(sources, stats, maker, tokenizer):
+    discrete = DiscreteActions.load(DiscreteSettings("paper", (0, 3)))
+    settings = replace(SETTINGS, discrete=discrete)
+    drawn = draw(sources, (0, 1, 3), (1, 0, 5), (1, 0, 6), (2, 1, 6))
+    drawn.samples[2] = replace(drawn.samples[2], answer="it is pose/0/6")
+    batch = BatchMaker(settings, sources, stats, tokenizer)(drawn)
+    words = load_tokenizer(tokenizer)
+    texts = [
+        words.decode(ids[learnt].tolist()).removesuffix("<|im_end|>")
+        for ids, learnt in zip(batch.token_ids, batch.learnt, strict=True)
+    ]
+    for row, source in enumerate(sources[:2]):
+        columns = len(source.layout.columns)
+        told = from_bins([int(number) for number in re.findall(r"<action_(\d+)>", texts[row])])
+        expected = np.clip(batch.actions[row].numpy()[[0, 3], :columns], -1, 1)
+        np.testing.assert_allclose(told.reshape(2, columns), expected, atol=0.5 / 127 + 1e-6)
+        assert re.fullmatch(r"\[(<action_\d+>,?)+\]\n", texts[row])
+    assert texts[2:] == ["it is pose/0/6", "it is talk/1/6"]
+    assert torch.equal(batch.shown, batch.prompts), "the expert is not told what it is to do"
+    assert torch.equal(batch.actions, maker(drawn).actions)
 
 
 def test_a_network_learns_from_what_workers_made(sources, stats, tokenizer):

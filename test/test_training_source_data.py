@@ -17,10 +17,11 @@ from dm0_ros.policy.normalisation import Normalisation, compute_stats
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
-from dm0_ros.training.recipe import RecipeError, SourceRecipe, load_recipe
+from dm0_ros.training.recipe import HybridSettings, RecipeError, SourceRecipe, load_recipe
 from dm0_ros.training.run import scale, train, write_checkpoint
 from dm0_ros.training.source_data import SourceDataset
 from dm0_ros.training.sources.augmentation import AugmentationSettings
+from dm0_ros.training.sources.discrete import DiscreteSettings
 from dm0_ros.training.sources.sample import SourceError
 from dm0_ros.training.sources.settings import SourceKind, SourceSettings
 from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
@@ -149,6 +150,39 @@ def test_prompts_that_do_not_fit_are_refused(recipe, tmp_path):
         run(replace(recipe, max_text_tokens=8), tmp_path)
 
 
+def test_a_robots_data_without_text_teach_the_trunk(recipe, tmp_path):
+    """Decoupled by discrete actions alone, else by the flow."""
+    robot = recipe.sources[:1]
+    still = replace(recipe.optimiser, weight_decay=0.0)  # a decay moves what learns nothing
+    discrete = DiscreteSettings("nano", (1, 4))
+    ways = {"words": {"discrete": discrete}, "flow": {"hybrid": HybridSettings(decouple=False)}}
+    for way, changes in ways.items():
+        changed = replace(recipe, sources=robot, optimiser=still, longest_answer=60, **changes)
+        checkpoint, losses = run(changed, tmp_path / way)
+        assert all((loss["text"] > 0) == (way == "words") for loss in losses)
+        start, end = (
+            DM0.from_pretrained(folder).state_dict() for folder in (recipe.initial, checkpoint)
+        )
+        for part in ("llm.layers", "mm_vision_tower"):
+            moved = [name for name in start if part in name and (start[name] != end[name]).any()]
+            assert moved, f"{part} learns from {way}"
+
+
+def test_a_trunk_that_nothing_teaches_is_refused(recipe):
+    robot = replace(recipe.sources[0], kind=SourceKind.LEROBOT, fps=None)
+    for hybrid in (None, HybridSettings()):
+        with pytest.raises(RecipeError, match=r"^hybrid\.decouple: is true.*'decouple: false'"):
+            replace(recipe, sources=(robot,), hybrid=hybrid)
+    replace(recipe, sources=(robot, recipe.sources[1]))
+    replace(recipe, sources=(robot,), discrete=DiscreteSettings("nano", (4,)))
+
+
+@pytest.mark.parametrize("rows", [(), (0, 5), (2, 1), (-1,)])
+def test_discrete_actions_are_of_rows_that_there_are(recipe, rows):
+    with pytest.raises(RecipeError, match=r"^discrete\.rows: are .* from 0 to 4"):
+        replace(recipe, discrete=DiscreteSettings("nano", rows))
+
+
 def test_sources_without_a_robot_are_refused(recipe, tmp_path):
     with pytest.raises(SourceError, match="mine: no source is of a robot"):
         SourceDataset(replace(recipe, sources=recipe.sources[1:]), tmp_path)
@@ -183,6 +217,7 @@ sources:
   - {{kind: lerobot, path: ~/data/tea, robot: franka, layout: joint, step: 0.1,
      cameras: {{observation.images.front: right_hand}}}}
 augmentation: {{rotation: 2.0}}
+discrete: {{grammar: paper, rows: [0, 4]}}
 network:
   vision: {{image_size: 56, patch_size: 14, width: 32, layers: 1, heads: 2}}
   llm: {{vocab_size: 600, hidden_size: 32, intermediate_size: 48}}
@@ -200,6 +235,7 @@ optimiser: {{stage: sft, batch: 2}}
     read = load_recipe(path)
     assert isinstance(read, SourceRecipe) and read.network == TINY
     assert read.sources[0].kind is SourceKind.LEROBOT and read.augmentation.rotation == 2.0
+    assert read.discrete == DiscreteSettings("paper", (0, 4))
     assert scale(read, 7, None).optimiser.steps == 7
     with pytest.raises(RecipeError, match=re.escape("mine: records no episodes")):
         scale(read, None, 3)

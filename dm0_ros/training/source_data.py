@@ -12,6 +12,7 @@ from dm0_ros.robots import load_robot
 from dm0_ros.training.losses import HybridBatch
 from dm0_ros.training.recipe import SourceRecipe
 from dm0_ros.training.sources.batches import BatchMaker, BatchSettings
+from dm0_ros.training.sources.discrete import DiscreteActions
 from dm0_ros.training.sources.loader import Loader, LoaderSettings
 from dm0_ros.training.sources.mixture import Mixture
 from dm0_ros.training.sources.opening import open_source
@@ -29,6 +30,7 @@ class SourceDataset:
 
     def __init__(self, recipe: SourceRecipe, folder: Path) -> None:
         self._recipe, self._folder = recipe, folder
+        self._settings = _make_settings(recipe)
         self._sources = [open_source(settings) for settings in recipe.sources]
         if not any(source.layout for source in self._sources):
             raise SourceError(
@@ -50,23 +52,26 @@ class SourceDataset:
         share: slice,
     ) -> Iterator[tuple[HybridBatch, np.random.Generator]]:
         """See `Dataset.stream`."""
-        recipe = self._recipe
-        robot = load_robot(recipe.robot)
-        settings = BatchSettings(
-            slots=tuple(slot for slot in robot.camera_slots if slot not in recipe.masked_slots),
-            picture_size=recipe.network.vision.image_size,
-            rows=recipe.network.chunk_size,
-            columns=recipe.network.action_dim,
-            normalisation=recipe.normalisation,
-            longest_prompt=recipe.max_text_tokens,
-            longest_answer=recipe.longest_answer,
-            pad=recipe.picture_pad,
-            augmentation=recipe.augmentation,
-            wordings=load_wordings(recipe.wordings) if recipe.wordings else None,
-        )
-        make = BatchMaker(settings, self._sources, stats, self._folder)
+        make = BatchMaker(self._settings, self._sources, stats, self._folder)
         rank, ranks = share.start or 0, share.step or 1
-        loading = LoaderSettings(size, recipe.loaders, rank=rank, ranks=ranks)
+        loading = LoaderSettings(size, self._recipe.loaders, rank=rank, ranks=ranks)
         loader = Loader(Mixture(self._sources, seed), make, loading)
         for step, batch in zip(steps, loader.run(steps.start, steps.stop), strict=True):
             yield batch, np.random.default_rng([seed, step])
+
+
+def _make_settings(recipe: SourceRecipe) -> BatchSettings:
+    robot = load_robot(recipe.robot)
+    return BatchSettings(
+        slots=tuple(slot for slot in robot.camera_slots if slot not in recipe.masked_slots),
+        picture_size=recipe.network.vision.image_size,
+        rows=recipe.network.chunk_size,
+        columns=recipe.network.action_dim,
+        normalisation=recipe.normalisation,
+        longest_prompt=recipe.max_text_tokens,
+        longest_answer=recipe.longest_answer,
+        pad=recipe.picture_pad,
+        augmentation=recipe.augmentation,
+        wordings=load_wordings(recipe.wordings) if recipe.wordings else None,
+        discrete=DiscreteActions.load(recipe.discrete) if recipe.discrete else None,
+    )

@@ -16,6 +16,7 @@ from dm0_ros.policy.tokenizer import Tokenizer, load_tokenizer
 from dm0_ros.robots.spec import Layout
 from dm0_ros.training.losses import HybridBatch
 from dm0_ros.training.sources.augmentation import AugmentationSettings, augment_sample
+from dm0_ros.training.sources.discrete import DiscreteActions
 from dm0_ros.training.sources.mixture import Draw
 from dm0_ros.training.sources.sample import Sample, Source, SourceError
 from dm0_ros.training.sources.wordings import INSTRUCTION, Wordings
@@ -36,6 +37,7 @@ class BatchSettings:
     pad: PadColour = PadColour.BLACK
     augmentation: AugmentationSettings | None = None
     wordings: Wordings | None = None
+    discrete: DiscreteActions | None = None  # taught where a robot's sample has no answer
     # What else wordings may say of a source: fields such as `robot` by the source's name.
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -65,14 +67,18 @@ class BatchMaker:
         pairs = list(zip(draw.samples, draw.generators, strict=True))
         samples = [self._change(sample, generator) for sample, generator in pairs]
         # The policy writes no answer before it acts, so the expert must not come to need one.
-        texts = [Text(self._ask(*pair), pair[0].answer, lines=0) for pair in pairs]
+        actions = [self._act(sample) for sample in samples]
+        texts = [
+            Text(self._ask(*pair), self._answer(pair[0], rows), lines=0)
+            for pair, rows in zip(pairs, actions, strict=True)
+        ]
         images, masks = zip(*(self._show(sample) for sample in samples), strict=True)
         tokens = tokenise(texts, self._tokenizer, settings.longest_prompt, settings.longest_answer)
         return HybridBatch(
             images=torch.from_numpy(np.stack(images)),
             image_masks=torch.tensor(masks),
             **vars(tokens),
-            actions=torch.from_numpy(np.stack([self._act(sample) for sample in samples])),
+            actions=torch.from_numpy(np.stack(actions)),
             acted=torch.tensor([sample.rows is not None for sample in samples]),
             progress=_stack_progress(samples),
         )
@@ -91,6 +97,13 @@ class BatchMaker:
         if sample.progress is not None:
             known["progress"] = str(round(100 * sample.progress[0]))
         return self._settings.wordings.choose(known, generator)
+
+    def _answer(self, sample: Sample, normalised: np.ndarray) -> str | None:
+        """The sample's own, or else its normalised rows (H, D) in words where they are taught."""
+        discrete = self._settings.discrete
+        if discrete is None or sample.rows is None or sample.answer is not None:
+            return sample.answer
+        return discrete.write(normalised[:, : len(self._layouts[sample.dataset].columns)])
 
     def _show(self, sample: Sample) -> tuple[np.ndarray, list[bool]]:
         """Pictures (V, 3, P, P) float32, zeros for those that are not there, and which are."""
