@@ -169,6 +169,30 @@ def test_a_network_learns_from_what_workers_made(sources, stats, tokenizer):
     assert any(parameter.grad.any() for parameter in model.parameters())
 
 
+def test_pictures_change_as_far_as_answers_stay_true_of_them(sources, stats, tokenizer):
+    gradient = np.linspace(0, 255, 64).astype(np.uint8)[None, :, None].repeat(48, 0).repeat(3, 2)
+    drawn = draw(sources, (0, 0, 1), (0, 0, 1), (2, 0, 3))
+    drawn.samples[1] = replace(drawn.samples[1], answer="box: 100 200 300 400")
+    views = {"high": gradient}
+    drawn = replace(drawn, samples=[replace(sample, pictures=views) for sample in drawn.samples])
+
+    def show(changes):
+        augmentation = AugmentationSettings(**changes)
+        discrete = DiscreteActions.load(DiscreteSettings("nano", (4,)))
+        settings = replace(SETTINGS, slots=("high",), discrete=discrete)
+        settings = replace(settings, augmentation=augmentation, longest_answer=80)
+        return BatchMaker(settings, sources, stats, tokenizer)(drawn).images[:, 0]
+
+    still = prepare_picture(gradient, 56, PadColour.BLACK)
+
+    def same(images):
+        return [bool(np.allclose(image, still, atol=0.01)) for image in images]
+
+    assert same(show({"recoloured": 0.0})) == [False, True, True], "moved"
+    colours = {"recoloured": 1.0, "area": 1.0, "rotation": 0.0}
+    assert same(show(colours)) == [False, False, True], "recoloured"
+
+
 def test_wordings_are_for_robots_and_say_what_is_known(sources, stats, tokenizer):
     parts = {"who": ("{robot}",), "how": ("{progress} done",), "ask": ("{instruction}",)}
     wordings = Wordings(parts, (("who", "how", "ask"),), 0.0)

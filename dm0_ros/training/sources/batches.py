@@ -84,10 +84,13 @@ class BatchMaker:
         )
 
     def _change(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """The sample with augmented pictures, as far as its answer stays true of them."""
         settings = self._settings
-        if settings.augmentation is None:
-            return sample
-        size, main = settings.picture_size, settings.slots[0]
+        if settings.augmentation is None or sample.rows is None:
+            return sample  # a question may be about colours
+        # An answer may name places in the main view.
+        main = settings.slots[0] if sample.answer is None else None
+        size = settings.picture_size
         return augment_sample(sample, size, main, settings.augmentation, generator)[0]
 
     def _ask(self, sample: Sample, generator: np.random.Generator) -> str:
