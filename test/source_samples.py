@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dm0_ros.robots import load_robot
-from dm0_ros.training.sources.sample import BrokenEpisodeError, Numbers, Sample
+from dm0_ros.training.sources.sample import BrokenEpisodeError, Embodiment, Numbers, Sample
 
 LAYOUT = load_robot("franka").layout("joint")
 HEIGHT, WIDTH, FPS = 48, 64, 10
@@ -75,6 +75,7 @@ class MadeUpSource:
     def __init__(self, name, sizes, weight=1.0, skip_broken=False, broken=()):
         self.name, self.sizes, self.weight = name, sizes, weight
         self.skip_broken, self.broken, self.layout = skip_broken, broken, LAYOUT
+        self.embodiment = Embodiment("franka", "joint", 1 / FPS)
 
     def __len__(self):
         return len(self.sizes)

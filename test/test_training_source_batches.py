@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hybrid_samples import TINY
-from source_samples import MadeUpSource
+from source_samples import FPS, MadeUpSource
 
 from dm0_ros.model import DM0
 from dm0_ros.policy.actions import decode_actions
@@ -24,7 +24,7 @@ from dm0_ros.training.sources.batches import BatchMaker, BatchSettings
 from dm0_ros.training.sources.discrete import DiscreteActions, DiscreteSettings
 from dm0_ros.training.sources.loader import Loader, LoaderSettings
 from dm0_ros.training.sources.mixture import Draw, Mixture
-from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.sample import Embodiment, SourceError
 from dm0_ros.training.sources.statistics import gather_stats, merge_stats
 from dm0_ros.training.sources.wordings import Wordings
 from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
@@ -46,6 +46,7 @@ class PoseSource(MadeUpSource):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.layout = load_robot("arx5").layout("pose")
+        self.embodiment = Embodiment("arx5", "pose", 1 / FPS)
 
     def numbers(self, episode):
         numbers = super().numbers(episode)
@@ -57,7 +58,7 @@ class QuestionSource(MadeUpSource):
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.layout = None
+        self.layout = self.embodiment = None
 
     def take(self, episode, indices):
         for sample in super().take(episode, indices):

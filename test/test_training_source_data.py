@@ -184,8 +184,29 @@ def test_discrete_actions_are_of_rows_that_there_are(recipe, rows):
 
 
 def test_sources_without_a_robot_are_refused(recipe, tmp_path):
-    with pytest.raises(SourceError, match="mine: no source is of a robot"):
+    with pytest.raises(SourceError, match=r"mine: no source is of .*but none of any"):
         SourceDataset(replace(recipe, sources=recipe.sources[1:]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"robot": "arx5"},
+            r"mine: no source is of a robot arx5 .*joint.* of franka \(joint",
+        ),
+        ({"layout": "pose"}, r"mine: no source is of a robot franka .*pose.* of franka \(joint"),
+        ({"step": 0.05}, r"robot: its rows are 0\.1 s apart, those of mine 0\.05 s"),
+    ],
+)
+def test_sources_of_another_robot_layout_or_step_are_refused(recipe, tmp_path, changes, words):
+    with pytest.raises(SourceError, match=words):
+        SourceDataset(replace(recipe, **changes), tmp_path)
+
+
+def test_other_robots_may_have_other_steps(recipe, tmp_path):
+    other = replace(recipe.sources[0], name="other", layout="pose", step=0.05)
+    SourceDataset(replace(recipe, sources=(*recipe.sources, other)), tmp_path)
 
 
 @pytest.mark.parametrize(

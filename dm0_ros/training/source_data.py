@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a recipe's sources give to train on, batch by batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from dm0_ros.training.sources.discrete import DiscreteActions
 from dm0_ros.training.sources.loader import Loader, LoaderSettings
 from dm0_ros.training.sources.mixture import Mixture
 from dm0_ros.training.sources.opening import open_source
-from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.sample import Source, SourceError
 from dm0_ros.training.sources.statistics import gather_stats, merge_stats
 from dm0_ros.training.sources.wordings import load_wordings
 
@@ -25,17 +25,14 @@ class SourceDataset:
     """Sources as the trainer reads them; every sample has pictures of its own.
 
     ``folder`` holds the tokenizer when batches are made. Raises `SourceError` where a folder does
-    not fit its settings, or no source is of a robot.
+    not fit its settings, or no source is of the recipe's robot, layout and step.
     """
 
     def __init__(self, recipe: SourceRecipe, folder: Path) -> None:
         self._recipe, self._folder = recipe, folder
         self._settings = _make_settings(recipe)
         self._sources = [open_source(settings) for settings in recipe.sources]
-        if not any(source.layout for source in self._sources):
-            raise SourceError(
-                f"{recipe.name}: no source is of a robot, and a policy needs actions; add one"
-            )
+        _check_fit(recipe, self._sources)
 
     def stats(self) -> NormStats:
         """Statistics of all robots' rows and states."""
@@ -58,6 +55,26 @@ class SourceDataset:
         loader = Loader(Mixture(self._sources, seed), make, loading)
         for step, batch in zip(steps, loader.run(steps.start, steps.stop), strict=True):
             yield batch, np.random.default_rng([seed, step])
+
+
+def _check_fit(recipe: SourceRecipe, sources: Sequence[Source]) -> None:
+    """A policy can do what its own robot was seen to do, in rows as far apart."""
+    wanted = load_robot(recipe.robot).name, recipe.layout
+    bodies = {source.name: source.embodiment for source in sources if source.embodiment}
+    own = {name: body for name, body in bodies.items() if (body.robot, body.layout) == wanted}
+    if not own:
+        found = [f"{name} of {body.robot} ({body.layout})" for name, body in bodies.items()]
+        raise SourceError(
+            f"{recipe.name}: no source is of a robot {wanted[0]} with layout {wanted[1]}, which "
+            f"the policy is for, but {', '.join(found) or 'none of any robot'}; add one, or "
+            "correct 'robot' and 'layout'"
+        )
+    for name, body in own.items():
+        if body.step != recipe.step:
+            raise SourceError(
+                f"{name}: its rows are {body.step:g} s apart, those of {recipe.name} "
+                f"{recipe.step:g} s; write the same 'step' in both"
+            )
 
 
 def _make_settings(recipe: SourceRecipe) -> BatchSettings:

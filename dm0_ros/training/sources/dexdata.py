@@ -154,7 +154,7 @@ class DexdataReader:
 class TextSource:
     """A `Source` of questions about pictures, without a robot."""
 
-    layout = None
+    layout = embodiment = None
 
     def __init__(self, settings: SourceSettings) -> None:
         self.name = settings.title

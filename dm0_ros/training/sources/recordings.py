@@ -14,7 +14,7 @@ import numpy as np
 
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.world import load_world
-from dm0_ros.training.sources.sample import Numbers, Sample, SourceError
+from dm0_ros.training.sources.sample import Embodiment, Numbers, Sample, SourceError
 from dm0_ros.training.sources.settings import SourceSettings
 
 FILE_NAME = "recording.json"
@@ -31,6 +31,7 @@ class RecordingSource:
         about = _describe(settings.folder)
         robot = load_robot(about["robot"])
         self.layout = robot.layout(about["layout"])
+        self.embodiment = Embodiment(robot.name, about["layout"], about["step"])
         self._frames, self._episodes = about["data"]["frames"], about["data"]["episodes"]
         world = load_world(about["world"])
         self._objects = world.object_names
@@ -111,7 +112,7 @@ def _describe(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as cause:
         message = f"{path}: cannot be read ({cause}); 'path' must be a folder of 'dm0 train'"
         raise SourceError(message) from cause
-    keys = ("robot", "layout", "world", "task", "data", "masked_slots")
+    keys = ("robot", "layout", "step", "world", "task", "data", "masked_slots")
     missing = [key for key in keys if key not in about]
     if missing:
         raise SourceError(f"{path}: has no {', '.join(missing)}; record it again with 'dm0 train'")

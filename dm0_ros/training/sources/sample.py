@@ -19,6 +19,15 @@ class BrokenEpisodeError(SourceError):
     """One episode cannot be used: a missing file, a wrong width, NaN, or too few frames."""
 
 
+@dataclass(frozen=True)
+class Embodiment:
+    """Whose rows a source has, and how far apart they are."""
+
+    robot: str
+    layout: str
+    step: float  # s between rows
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One moment. Without rows it teaches text alone, without an answer actions alone."""
@@ -49,6 +58,7 @@ class Source(Protocol):
 
     name: str
     layout: Layout | None  # of states and rows; None where samples have only text
+    embodiment: Embodiment | None  # the same
     weight: float  # how much more often than its size says it is drawn
     skip_broken: bool  # whether another episode may be drawn in place of a broken one
 
