@@ -142,6 +142,20 @@ def test_a_robot_is_pickled_without_what_was_read(tmp_path):
     np.testing.assert_array_equal(again.pictures["right_hand"], paint(0, 150))
 
 
+@pytest.mark.parametrize("robot", [{}, {"robot": None, "layout": None}])
+def test_a_camera_that_no_line_has_is_refused(tmp_path, robot):
+    folder = write_small_dexdata(tmp_path)
+    cameras = {"images_1": "right_hand", "image_2": "high"}
+    flaw = r"^cameras\.image_2: dex part0/episode0\.jsonl has no camera 'image_2', only images_1$"
+    with pytest.raises(SourceError, match=flaw):
+        open_source(describe(folder, cameras=cameras, **robot))
+    (folder / "part0" / "episode0.jsonl").write_text("no JSON\n")
+    with pytest.raises(SourceError, match=r"episode1\.jsonl has no camera 'image_2'"):
+        open_source(describe(folder, cameras=cameras, **robot))
+    edit_line(folder, 1, 5, lambda line: line.update(image_2=line["images_1"]))
+    open_source(describe(folder, cameras=cameras, **robot))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -46,6 +46,7 @@ class DexdataReader:
         if layout is not None and settings.fps is None:
             message = "is missing, and Dexdata do not say it; add the frames per second"
             raise SourceError(message, key=("fps",))
+        self._check_cameras()
 
     def title(self, episode: int) -> str:
         """What an episode is called in messages."""
@@ -96,6 +97,30 @@ class DexdataReader:
             views = (next(stream) for stream in streams)
             pairs = zip(cameras.values(), views, strict=True)
             yield {slot: picture for slot, picture in pairs if picture is not None}
+
+    def _check_cameras(self) -> None:
+        """A line may lack a view; a camera that no line of the first readable file has is wrong."""
+        for episode in np.flatnonzero(self.lengths):
+            try:
+                absent, known = self._find_cameras(int(episode))
+            except BrokenEpisodeError:
+                continue  # which is said when it is drawn
+            if absent:
+                have = ", ".join(known) or "none"
+                message = f"{self.title(int(episode))} has no camera '{absent[0]}', only {have}"
+                raise SourceError(message, key=("cameras", absent[0]))
+            return
+
+    def _find_cameras(self, episode: int) -> tuple[list[str], list[str]]:
+        """Which of the settings' cameras no line of an episode has, and which it has."""
+        known: dict[str, None] = {}
+        absent = list(self._settings.cameras)
+        for line in self.lines(episode, range(self.lengths[episode])):
+            known |= {key: None for key, entry in line.items() if isinstance(entry, dict)}
+            absent = [key for key in absent if key not in known]
+            if not absent:
+                break
+        return absent, list(known)
 
     def _read_moment(self, line: Line, where: str) -> _Moment:
         if not line["is_robot"]:
