@@ -83,6 +83,9 @@ class MadeUpSource:
     def size(self, episode):
         return self.sizes[episode]
 
+    def name_sample(self, episode, index):
+        return f"{self.name} episode {episode}: frame {index}"
+
     def episode(self, episode):
         return self.take(episode, range(self.size(episode)))
 

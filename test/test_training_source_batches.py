@@ -153,8 +153,9 @@ def test_a_network_learns_from_what_workers_made(sources, stats, tokenizer):
     wordings = Wordings({"ask": ("please {instruction}", "{instruction}")}, (("ask",),), 0.0)
     settings = replace(SETTINGS, augmentation=AugmentationSettings(), wordings=wordings)
     maker = BatchMaker(settings, sources, stats, tokenizer)
+    mixture = Mixture(sources, 0, finish=maker.word)
     batches = [
-        list(Loader(Mixture(sources, 0), maker, LoaderSettings(6, workers=workers)).run(0, 3))
+        list(Loader(mixture, maker, LoaderSettings(6, workers=workers)).run(0, 3))
         for workers in (0, 1)
     ]
     torch.manual_seed(0)
@@ -199,8 +200,12 @@ def test_wordings_are_for_robots_and_say_what_is_known(sources, stats, tokenizer
     wordings = Wordings(parts, (("who", "how", "ask"),), 0.0)
     settings = replace(SETTINGS, wordings=wordings, fields={"pose": {"robot": "arx"}})
     drawn = draw(sources, (0, 0, 1), (1, 0, 2), (2, 0, 3))
-    some = [replace(sample, progress=(0.25, 0.5)) for sample in drawn.samples]
-    batch = BatchMaker(settings, sources, stats, tokenizer)(replace(drawn, samples=some))
+    maker = BatchMaker(settings, sources, stats, tokenizer)
+    worded = [
+        maker.word(replace(sample, progress=(0.25, 0.5)), "here", generator)
+        for sample, generator in zip(drawn.samples, drawn.generators, strict=True)
+    ]
+    batch = maker(replace(drawn, samples=worded))
     words = load_tokenizer(tokenizer)
     prompts = [
         words.decode(ids[:count].tolist()).partition("USER: ")[2].strip()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 train` with sources: it goes on from a checkpoint with data of one's own."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -10,7 +11,6 @@ import torch
 from hybrid_samples import SCAFFOLD, TEACHING, TINY, tiny_recipe
 from source_samples import FPS, write_small_dexdata
 
-from dm0_ros.errors import InstructionError
 from dm0_ros.model import DM0
 from dm0_ros.policy.dm0_policy import Dm0Policy
 from dm0_ros.policy.normalisation import Normalisation, compute_stats
@@ -22,7 +22,7 @@ from dm0_ros.training.run import scale, train, write_checkpoint
 from dm0_ros.training.source_data import SourceDataset
 from dm0_ros.training.sources.augmentation import AugmentationSettings
 from dm0_ros.training.sources.discrete import DiscreteSettings
-from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.sample import BrokenEpisodeError, SourceError
 from dm0_ros.training.sources.settings import SourceKind, SourceSettings
 from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
 
@@ -146,8 +146,37 @@ def test_progress_is_learnt_where_network_and_sources_have_it(recipe, tmp_path):
 
 
 def test_prompts_that_do_not_fit_are_refused(recipe, tmp_path):
-    with pytest.raises(InstructionError, match="the instruction is too long"):
+    place = r"(robot|questions) part[01]/episode[01]\.jsonl: line \d+: the instruction is too long"
+    with pytest.raises(BrokenEpisodeError, match=place):
         run(replace(recipe, max_text_tokens=8), tmp_path)
+
+
+LONG = {"prompt": "the instruction is too long", "answer": "an answer has 40[0-9] tokens"}
+
+
+@pytest.mark.parametrize("key", LONG)
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_line_with_too_long_a_text_is_named_or_passed_over(
+    recipe, tmp_path, key, loaders, caplog
+):
+    folder = write_small_dexdata(tmp_path, answer="reach for it")
+    path = folder / "part1" / "episode1.jsonl"
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    lines[4][key] = "zq" * 200
+    path.write_text("\n".join(map(json.dumps, lines)))
+    save_tokenizer(train_tokenizer(SENTENCES, 600, ["reach for it"]), tmp_path)
+
+    def read(skip):
+        source = replace(recipe.sources[0], path=str(folder), skip_broken=skip)
+        dataset = SourceDataset(replace(recipe, sources=(source,), loaders=loaders), tmp_path)
+        given = range(6), 0, 8, None, dataset.stats(), slice(0, 8, 1)
+        return [batch for batch, _ in dataset.stream(*given)]
+
+    message = rf"robot part1/episode1\.jsonl: line 5: {LONG[key]}"
+    with pytest.raises(BrokenEpisodeError, match=message):
+        read(skip=False)
+    assert len(read(skip=True)) == 6
+    assert re.search(f"passed over robot 1: {message}", caplog.text)
 
 
 def test_a_robots_data_without_text_teach_the_trunk(recipe, tmp_path):

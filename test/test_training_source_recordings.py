@@ -62,6 +62,8 @@ def test_every_object_of_every_frame_is_a_sample(folder):
         assert WORLD.object_names[which] in sample.instruction
         assert sample.answer is None and sample.dataset == "sim"
     assert index == FRAMES * OBJECTS - 1
+    name = f"sim episode 1: frame 2, {WORLD.object_names[1]}"
+    assert source.name_sample(1, 2 * OBJECTS + 1) == name
 
 
 def test_numbers_are_those_of_the_samples(folder):

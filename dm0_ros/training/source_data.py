@@ -52,7 +52,7 @@ class SourceDataset:
         make = BatchMaker(self._settings, self._sources, stats, self._folder)
         rank, ranks = share.start or 0, share.step or 1
         loading = LoaderSettings(size, self._recipe.loaders, rank=rank, ranks=ranks)
-        loader = Loader(Mixture(self._sources, seed), make, loading)
+        loader = Loader(Mixture(self._sources, seed, finish=make.word), make, loading)
         for step, batch in zip(steps, loader.run(steps.start, steps.stop), strict=True):
             yield batch, np.random.default_rng([seed, step])
 

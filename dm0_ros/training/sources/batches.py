@@ -2,13 +2,14 @@
 """Samples of many sources as batches for the hybrid losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dm0_ros.errors import InstructionError
 from dm0_ros.policy.actions import encode_actions
 from dm0_ros.policy.normalisation import Normalisation, NormStats
 from dm0_ros.policy.pictures import PadColour, prepare_picture
@@ -18,9 +19,9 @@ from dm0_ros.training.losses import HybridBatch
 from dm0_ros.training.sources.augmentation import AugmentationSettings, augment_sample
 from dm0_ros.training.sources.discrete import DiscreteActions
 from dm0_ros.training.sources.mixture import Draw
-from dm0_ros.training.sources.sample import Sample, Source, SourceError
+from dm0_ros.training.sources.sample import BrokenEpisodeError, Sample, Source, SourceError
 from dm0_ros.training.sources.wordings import INSTRUCTION, Wordings
-from dm0_ros.training.texts import Text, tokenise
+from dm0_ros.training.texts import AnswerError, Text, tokenise
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,30 @@ class BatchMaker:
     def __getstate__(self) -> dict:
         return {key: value for key, value in vars(self).items() if key != "_tokenizer"}
 
+    def word(self, sample: Sample, name: str, generator: np.random.Generator) -> Sample:
+        """The sample as it is asked for: `Mixture` gets this as ``finish``.
+
+        Raises `BrokenEpisodeError` with the sample's ``name`` where its texts do not fit.
+        """
+        settings = self._settings
+        worded = replace(sample, instruction=self._ask(sample, generator))
+        text = Text(worded.instruction, worded.answer)
+        try:
+            tokenise([text], self._tokenizer, settings.longest_prompt, settings.longest_answer)
+        except (InstructionError, AnswerError) as flaw:
+            raise BrokenEpisodeError(f"{name}: {flaw}") from flaw
+        return worded
+
     def __call__(self, draw: Draw) -> HybridBatch:
-        """A batch in which every sample has its own pictures."""
+        """A batch in which every sample has its own pictures. Samples are worded already."""
         settings = self._settings
         pairs = list(zip(draw.samples, draw.generators, strict=True))
         samples = [self._change(sample, generator) for sample, generator in pairs]
-        # The policy writes no answer before it acts, so the expert must not come to need one.
         actions = [self._act(sample) for sample in samples]
+        # The policy writes no answer before it acts, so the expert must not come to need one.
         texts = [
-            Text(self._ask(*pair), self._answer(pair[0], rows), lines=0)
-            for pair, rows in zip(pairs, actions, strict=True)
+            Text(sample.instruction, self._answer(sample, rows), lines=0)
+            for sample, rows in zip(samples, actions, strict=True)
         ]
         images, masks = zip(*(self._show(sample) for sample in samples), strict=True)
         tokens = tokenise(texts, self._tokenizer, settings.longest_prompt, settings.longest_answer)

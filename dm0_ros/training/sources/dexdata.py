@@ -52,20 +52,25 @@ class DexdataReader:
         """What an episode is called in messages."""
         return f"{self._settings.title} {self._paths[episode].relative_to(self._settings.folder)}"
 
+    def name_frame(self, episode: int, frame: int) -> str:
+        """What a frame is called in messages: a line, counted from 1."""
+        return f"{self.title(episode)}: line {frame + 1}"
+
     def lines(self, episode: int, frames: Sequence[int]) -> Iterator[Line]:
         """What an episode's lines say at those frames, read one at a time."""
         name = self.title(episode)
         for frame, line in zip(frames, self._files.read(episode, frames, name), strict=True):
             if not isinstance(line.get("is_robot"), bool):
-                raise BrokenEpisodeError(f"{name}: line {frame + 1} does not say 'is_robot'")
+                where = self.name_frame(episode, frame)
+                raise BrokenEpisodeError(f"{where} does not say 'is_robot'")
             yield line
 
     def track(self, episode: int) -> Track:
         """The numbers of an episode of a robot."""
         name, count = self.title(episode), self.lengths[episode]
         moments = [
-            self._read_moment(line, f"{name}: line {number}")
-            for number, line in enumerate(self.lines(episode, range(count)), 1)
+            self._read_moment(line, self.name_frame(episode, frame))
+            for frame, line in enumerate(self.lines(episode, range(count)))
         ]
         actions = None
         if self._settings.actions is ActionSource.ACTION:
@@ -99,7 +104,7 @@ class DexdataReader:
             yield {slot: picture for slot, picture in pairs if picture is not None}
 
     def _check_cameras(self) -> None:
-        """A line may lack a view; a camera that no line of the first readable file has is wrong."""
+        """A line may lack a view. What no line of the first readable file has is no camera."""
         for episode in np.flatnonzero(self.lengths):
             try:
                 absent, known = self._find_cameras(int(episode))
@@ -200,18 +205,21 @@ class TextSource:
         """Number of samples of an episode."""
         return -(-self._reader.lengths[episode] // self._settings.every)
 
+    def name_sample(self, episode: int, index: int) -> str:
+        """What a sample is called in messages."""
+        return self._reader.name_frame(episode, index * self._settings.every)
+
     def episode(self, episode: int) -> Iterator[Sample]:
         """Every sample of an episode, one at a time."""
         return self.take(episode, range(self.size(episode)))
 
     def take(self, episode: int, indices: Sequence[int]) -> Iterator[Sample]:
         """The samples of those indices, which rise, one at a time."""
-        name = self._reader.title(episode)
         frames = [index * self._settings.every for index in indices]
         lines = list(self._reader.lines(episode, frames))
-        views = self._reader.show(lines, name)
+        views = self._reader.show(lines, self._reader.title(episode))
         for frame, line, pictures in zip(frames, lines, views, strict=True):
-            where = f"{name}: line {frame + 1}"
+            where = self._reader.name_frame(episode, frame)
             question, answer = read_dialogue(line, where)
             if answer is None:
                 raise BrokenEpisodeError(f"{where} has no answer, and no robot's rows to learn")

@@ -40,6 +40,9 @@ class Reader(Protocol):
     def title(self, episode: int) -> str:
         """What an episode is called in messages."""
 
+    def name_frame(self, episode: int, frame: int) -> str:
+        """What a frame is called in messages."""
+
 
 class EpisodeSource:
     """A `Source` of a robot's episodes."""
@@ -61,6 +64,10 @@ class EpisodeSource:
     def size(self, episode: int) -> int:
         """Number of samples of an episode."""
         return count_samples(int(self._reader.lengths[episode]), self._settings)
+
+    def name_sample(self, episode: int, index: int) -> str:
+        """What a sample is called in messages."""
+        return self._reader.name_frame(episode, index * self._settings.every)
 
     def episode(self, episode: int) -> Iterator[Sample]:
         """Every sample of an episode, one at a time."""

@@ -51,6 +51,11 @@ class RecordingSource:
         """Number of samples of an episode: its frames, once for each object."""
         return self._frames * len(self._objects)
 
+    def name_sample(self, episode: int, index: int) -> str:
+        """What a sample is called in messages."""
+        frame, which = divmod(index, len(self._objects))
+        return f"{self.name} episode {episode}: frame {frame}, {self._objects[which]}"
+
     def episode(self, episode: int) -> Iterator[Sample]:
         """Every sample of an episode, one at a time."""
         return self.take(episode, range(self.size(episode)))

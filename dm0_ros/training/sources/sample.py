@@ -68,6 +68,9 @@ class Source(Protocol):
     def size(self, episode: int) -> int:
         """Number of samples of an episode."""
 
+    def name_sample(self, episode: int, index: int) -> str:
+        """What a sample is called in messages."""
+
     def take(self, episode: int, indices: Sequence[int]) -> Iterator[Sample]:
         """The samples of those indices, which rise, one at a time."""
 
