@@ -75,7 +75,8 @@ class MadeUpSource:
     def __init__(self, name, sizes, weight=1.0, skip_broken=False, broken=()):
         self.name, self.sizes, self.weight = name, sizes, weight
         self.skip_broken, self.broken, self.layout = skip_broken, broken, LAYOUT
-        self.embodiment = Embodiment("franka", "joint", 1 / FPS)
+        slots = load_robot("franka").camera_slots
+        self.embodiment, self.slots = Embodiment("franka", "joint", 1 / FPS, slots), ("high",)
 
     def __len__(self):
         return len(self.sizes)

@@ -30,13 +30,13 @@ from dm0_ros.training.sources.wordings import Wordings
 from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
 
 SETTINGS = BatchSettings(
-    slots=("wrist", "high"),
     picture_size=56,
     rows=5,
     columns=8,
     normalisation=Normalisation.QUANTILE,
     longest_prompt=64,
     longest_answer=40,
+    masked_slots=("left_hand",),
 )
 
 
@@ -46,7 +46,8 @@ class PoseSource(MadeUpSource):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.layout = load_robot("arx5").layout("pose")
-        self.embodiment = Embodiment("arx5", "pose", 1 / FPS)
+        slots = load_robot("arx5").camera_slots
+        self.embodiment = Embodiment("arx5", "pose", 1 / FPS, slots)
 
     def numbers(self, episode):
         numbers = super().numbers(episode)
@@ -98,11 +99,12 @@ def test_every_sample_has_its_pictures_text_and_actions(sources, stats, tokenize
     drawn = draw(sources, (0, 1, 3), (1, 0, 5), (2, 1, 6))
     batch = maker(drawn)
     assert batch.images.shape == (3, 2, 3, 56, 56)
-    assert batch.image_masks.tolist() == [[False, True]] * 3, "nothing has a wrist camera"
-    for view, sample in zip(batch.images, drawn.samples, strict=True):
+    # of robots the second view is `high`, of questions their only one is the first
+    assert batch.image_masks.tolist() == [[False, True], [False, True], [True, False]]
+    for views, masks, sample in zip(batch.images, batch.image_masks, drawn.samples, strict=True):
         expected = prepare_picture(sample.pictures["high"], 56, PadColour.BLACK)
-        np.testing.assert_array_equal(view[1], expected)
-        assert not view[0].any()
+        np.testing.assert_array_equal(views[masks][0], expected)
+        assert not views[~masks].any()
     assert batch.acted.tolist() == [True, True, False]
     words = load_tokenizer(tokenizer)
     for row, sample in enumerate(drawn.samples):
@@ -181,7 +183,7 @@ def test_pictures_change_as_far_as_answers_stay_true_of_them(sources, stats, tok
     def show(changes):
         augmentation = AugmentationSettings(**changes)
         discrete = DiscreteActions.load(DiscreteSettings("nano", (4,)))
-        settings = replace(SETTINGS, slots=("high",), discrete=discrete)
+        settings = replace(SETTINGS, masked_slots=("right_hand",), discrete=discrete)
         settings = replace(settings, augmentation=augmentation, longest_answer=80)
         return BatchMaker(settings, sources, stats, tokenizer)(drawn).images[:, 0]
 
@@ -193,6 +195,46 @@ def test_pictures_change_as_far_as_answers_stay_true_of_them(sources, stats, tok
     assert same(show({"recoloured": 0.0})) == [False, True, True], "moved"
     colours = {"recoloured": 1.0, "area": 1.0, "rotation": 0.0}
     assert same(show(colours)) == [False, False, True], "recoloured"
+
+
+SHADES = {"right_hand": 20, "high": 90, "left_hand": 160}
+
+
+class SeeingSource(MadeUpSource):
+    """A robot with all of its cameras; each shows a ramp that begins with its shade."""
+
+    def __init__(self, robot):
+        super().__init__(robot, [5])
+        self.slots = load_robot(robot).camera_slots
+        self.embodiment = replace(self.embodiment, robot=robot, slots=self.slots)
+
+    def take(self, episode, indices):
+        ramp = np.arange(56, dtype=np.uint8)[None, :, None].repeat(56, 0).repeat(3, 2)
+        for sample in super().take(episode, indices):
+            pictures = {slot: ramp + SHADES[slot] for slot in self.slots}
+            yield replace(sample, pictures=pictures)
+
+
+def test_each_robot_has_its_own_order_of_views_and_main_view(stats, tokenizer):
+    robots = [SeeingSource(name) for name in ("franka", "aloha", "ur5")]
+    settings = replace(SETTINGS, masked_slots=(), longest_prompt=90)
+
+    def show(**changes):
+        maker = BatchMaker(replace(settings, **changes), robots, stats, tokenizer)
+        batch = maker(draw(robots, (0, 0, 1), (1, 0, 1), (2, 0, 1)))
+        return batch.images.numpy(), batch.image_masks.tolist()
+
+    images, masks = show()
+    shades = np.rint((images[:, :, 0, 0, 0] + 1) * 127.5)
+    orders = [[20, 90, 160], [90, 160, 20], [20, 160]]
+    for row, order in enumerate(orders):
+        assert shades[row, : len(order)].tolist() == order
+    assert masks == [[True] * 3, [True] * 3, [True, True, False]] and not images[2, 2].any()
+    moved, _ = show(augmentation=AugmentationSettings(recoloured=0.0))
+    changed = np.abs(moved - images).max((2, 3, 4)) > 0.01
+    assert changed.tolist() == [[True, False, False]] * 3, "the first view is the main one"
+    _, masks = show(masked_slots=("high",))
+    assert masks == [[True, True]] * 3, "as many views as the robot with the most"
 
 
 def test_wordings_are_for_robots_and_say_what_is_known(sources, stats, tokenizer):

@@ -233,6 +233,22 @@ def test_sources_of_another_robot_layout_or_step_are_refused(recipe, tmp_path, c
         SourceDataset(replace(recipe, **changes), tmp_path)
 
 
+@pytest.mark.parametrize(("number", "name"), [(0, "robot"), (1, "questions")])
+def test_a_source_that_the_network_does_not_see_is_refused(recipe, tmp_path, number, name):
+    sources = list(recipe.sources)
+    sources[number] = replace(sources[number], cameras={"images_1": "high"})
+    flaw = f"^{name}: the network looks at none of its pictures, which are high, .* high; map"
+    with pytest.raises(SourceError, match=flaw):
+        SourceDataset(replace(recipe, sources=tuple(sources)), tmp_path)
+    sources[number] = replace(sources[number], cameras={})
+    given = replace(recipe, sources=tuple(sources))
+    if name == "questions":
+        SourceDataset(given, tmp_path)
+    else:
+        with pytest.raises(SourceError, match=r"^robot: .* which are none, "):
+            SourceDataset(given, tmp_path)
+
+
 def test_other_robots_may_have_other_steps(recipe, tmp_path):
     other = replace(recipe.sources[0], name="other", layout="pose", step=0.05)
     SourceDataset(replace(recipe, sources=(*recipe.sources, other)), tmp_path)

@@ -49,7 +49,9 @@ def test_every_object_of_every_frame_is_a_sample(folder):
     source = pickle.loads(pickle.dumps(open_folder(folder)))
     assert len(source) == EPISODES and source.size(1) == FRAMES * OBJECTS
     assert source.layout == load_robot("franka").layout("joint")
-    assert source.embodiment == Embodiment("franka", "joint", 0.1)
+    robot = load_robot("franka")
+    assert source.embodiment == Embodiment("franka", "joint", 0.1, robot.camera_slots)
+    assert source.slots == ("right_hand", "left_hand")
     pictures, states, rows = (
         np.load(folder / f"{key}.npy") for key in ("pictures", "states", "rows")
     )

@@ -25,7 +25,8 @@ class SourceDataset:
     """Sources as the trainer reads them; every sample has pictures of its own.
 
     ``folder`` holds the tokenizer when batches are made. Raises `SourceError` where a folder does
-    not fit its settings, or no source is of the recipe's robot, layout and step.
+    not fit its settings, no source is of the recipe's robot, layout and step, or the network looks
+    at no picture of one.
     """
 
     def __init__(self, recipe: SourceRecipe, folder: Path) -> None:
@@ -33,6 +34,8 @@ class SourceDataset:
         self._settings = _make_settings(recipe)
         self._sources = [open_source(settings) for settings in recipe.sources]
         _check_fit(recipe, self._sources)
+        for source in self._sources:
+            _check_pictures(source, recipe.masked_slots)
 
     def stats(self) -> NormStats:
         """Statistics of all robots' rows and states."""
@@ -77,16 +80,26 @@ def _check_fit(recipe: SourceRecipe, sources: Sequence[Source]) -> None:
             )
 
 
+def _check_pictures(source: Source, masked: Sequence[str]) -> None:
+    looks = [slot for slot in source.slots if slot not in masked]
+    if looks or not (source.slots or source.embodiment):
+        return  # questions may do without pictures
+    raise SourceError(
+        f"{source.name}: the network looks at none of its pictures, which are "
+        f"{', '.join(source.slots) or 'none'}, and 'masked_slots' {', '.join(masked) or 'none'}; "
+        "map a camera to another slot under 'cameras', or unmask it"
+    )
+
+
 def _make_settings(recipe: SourceRecipe) -> BatchSettings:
-    robot = load_robot(recipe.robot)
     return BatchSettings(
-        slots=tuple(slot for slot in robot.camera_slots if slot not in recipe.masked_slots),
         picture_size=recipe.network.vision.image_size,
         rows=recipe.network.chunk_size,
         columns=recipe.network.action_dim,
         normalisation=recipe.normalisation,
         longest_prompt=recipe.max_text_tokens,
         longest_answer=recipe.longest_answer,
+        masked_slots=recipe.masked_slots,
         pad=recipe.picture_pad,
         augmentation=recipe.augmentation,
         wordings=load_wordings(recipe.wordings) if recipe.wordings else None,

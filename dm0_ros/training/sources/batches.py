@@ -28,13 +28,13 @@ from dm0_ros.training.texts import AnswerError, Text, tokenise
 class BatchSettings:
     """What the network takes, and what of a sample is left to chance."""
 
-    slots: tuple[str, ...]  # camera slots in the network's order; the first is the main view
     picture_size: int
     rows: int
     columns: int  # of actions, padded
     normalisation: Normalisation
     longest_prompt: int  # tokens
     longest_answer: int
+    masked_slots: tuple[str, ...] = ()  # cameras that the network does without
     pad: PadColour = PadColour.BLACK
     augmentation: AugmentationSettings | None = None
     wordings: Wordings | None = None
@@ -51,6 +51,8 @@ class BatchMaker:
     ) -> None:
         self._settings, self._stats, self._folder = settings, stats, tokenizer
         self._layouts: dict[str, Layout | None] = {s.name: s.layout for s in sources}
+        self._slots = {s.name: list_views(s, settings.masked_slots) for s in sources}
+        self._views = max(map(len, self._slots.values()))
         if len(self._layouts) < len(sources):
             names = ", ".join(source.name for source in sources)
             raise SourceError(f"two sources have the same name ({names}); give them others")
@@ -104,7 +106,7 @@ class BatchMaker:
         if settings.augmentation is None or sample.rows is None:
             return sample  # a question may be about colours
         # An answer may name places in the main view.
-        main = settings.slots[0] if sample.answer is None else None
+        main = self._slots[sample.dataset][0] if sample.answer is None else None
         size = settings.picture_size
         return augment_sample(sample, size, main, settings.augmentation, generator)[0]
 
@@ -126,11 +128,12 @@ class BatchMaker:
     def _show(self, sample: Sample) -> tuple[np.ndarray, list[bool]]:
         """Pictures (V, 3, P, P) float32, zeros for those that are not there, and which are."""
         size, pad = self._settings.picture_size, self._settings.pad
-        there = [slot in sample.pictures for slot in self._settings.slots]
-        views = np.zeros((len(there), 3, size, size), np.float32)
-        for view, slot in enumerate(self._settings.slots):
-            if there[view]:
+        there = [False] * self._views
+        views = np.zeros((self._views, 3, size, size), np.float32)
+        for view, slot in enumerate(self._slots[sample.dataset]):
+            if slot in sample.pictures:
                 views[view] = prepare_picture(sample.pictures[slot], size, pad)
+                there[view] = True
         return views, there
 
     def _act(self, sample: Sample) -> np.ndarray:
@@ -147,6 +150,16 @@ class BatchMaker:
         return encode_actions(
             sample.rows, sample.state, layout, self._stats, settings.normalisation
         )
+
+
+def list_views(source: Source, masked: Sequence[str]) -> tuple[str, ...]:
+    """Slots of a source's views as the network sees them, the main one first.
+
+    Each robot has an order of its own, and what it has no picture of keeps its place. Questions
+    have that of their cameras.
+    """
+    slots = source.slots if source.embodiment is None else source.embodiment.slots
+    return tuple(slot for slot in slots if slot not in masked)
 
 
 def _stack_progress(samples: Sequence[Sample]) -> torch.Tensor | None:

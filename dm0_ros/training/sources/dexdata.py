@@ -197,6 +197,7 @@ class TextSource:
         self.name = settings.title
         self.weight, self.skip_broken = settings.weight, settings.skip_broken
         self._settings, self._reader = settings, DexdataReader(settings, None)
+        self.slots = tuple(settings.cameras.values())
 
     def __len__(self) -> int:
         return len(self._reader.lengths)

@@ -50,6 +50,8 @@ class EpisodeSource:
     def __init__(self, reader: Reader, settings: SourceSettings, layout: Layout) -> None:
         self.name, self.layout = settings.title, layout
         self.embodiment = settings.find_embodiment()
+        filled = settings.cameras.values()
+        self.slots = tuple(slot for slot in self.embodiment.slots if slot in filled)
         self.weight, self.skip_broken = settings.weight, settings.skip_broken
         self._reader, self._settings = reader, settings
         self._track = lru_cache(_KEPT)(self._read_track)

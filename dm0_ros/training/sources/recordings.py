@@ -31,13 +31,16 @@ class RecordingSource:
         about = _describe(settings.folder)
         robot = load_robot(about["robot"])
         self.layout = robot.layout(about["layout"])
-        self.embodiment = Embodiment(robot.name, about["layout"], about["step"])
+        self.embodiment = Embodiment(
+            robot.name, about["layout"], about["step"], robot.camera_slots
+        )
         self._frames, self._episodes = about["data"]["frames"], about["data"]["episodes"]
         world = load_world(about["world"])
         self._objects = world.object_names
         self._wordings = world.task(about["task"]).instructions.training
         slots = enumerate(robot.camera_slots)
         self._slots = {slot: i for i, slot in slots if slot not in about["masked_slots"]}
+        self.slots = tuple(self._slots)
         self._check(len(robot.camera_slots))
 
     def __reduce__(self) -> tuple:

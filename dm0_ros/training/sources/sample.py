@@ -26,6 +26,7 @@ class Embodiment:
     robot: str
     layout: str
     step: float  # s between rows
+    slots: tuple[str, ...]  # the robot's cameras, in the order in which a network sees them
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,7 @@ class Source(Protocol):
     name: str
     layout: Layout | None  # of states and rows; None where samples have only text
     embodiment: Embodiment | None  # the same
+    slots: tuple[str, ...]  # that samples have pictures of, in the order of the network's views
     weight: float  # how much more often than its size says it is drawn
     skip_broken: bool  # whether another episode may be drawn in place of a broken one
 

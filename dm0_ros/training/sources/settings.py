@@ -88,7 +88,8 @@ class SourceSettings:
         """Whose rows these are; None where there is no robot."""
         if self.robot is None:
             return None
-        return Embodiment(load_robot(self.robot).name, self.layout, self.step)
+        robot = load_robot(self.robot)
+        return Embodiment(robot.name, self.layout, self.step, robot.camera_slots)
 
     def _check_unused(self) -> None:
         for item in fields(self):
