@@ -29,6 +29,12 @@ from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
 SENTENCES = [f"task {number}" for number in range(4)] + ["reach for it"]
 
 
+def by_position(robot, layout):
+    """Columns that Dexdata, which name none, have in this order."""
+    columns = load_robot(robot).layout(layout).columns
+    return {name: str(index) for index, name in enumerate(columns)}
+
+
 def write_initial(folder, network):
     """A checkpoint that never learnt text."""
     folder.mkdir(exist_ok=True)
@@ -112,6 +118,33 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(recipe, tmp_path):
         train(recipe, 0, tmp_path / "broken", 1, "cpu", interrupt)
     _, rest = run(recipe, tmp_path / "broken")
     assert rest == straight[4:]
+
+
+def test_wordings_name_robot_and_control_of_each_source(recipe, data, tmp_path):
+    path = tmp_path / "tags.yaml"
+    path.write_text(
+        'plain: 0.0\norders: [[who, how, ask]]\nparts: {who: ["{robot}"], how: ["{control}"], '
+        'ask: ["{instruction}"]}\n'
+    )
+    save_tokenizer(train_tokenizer(SENTENCES, 600, ["reach for it"]), tmp_path)
+    pose = replace(
+        recipe.sources[0], name="pose", layout="pose", columns=by_position("franka", "pose")
+    )
+    other = replace(
+        recipe.sources[0], name="other", robot="panda", columns=by_position("panda", "joint")
+    )
+    sources = (*recipe.sources, pose, other)
+    dataset = SourceDataset(replace(recipe, wordings=str(path), sources=sources), tmp_path)
+    given = range(3), 0, 16, None, dataset.stats(), slice(0, 16, 1)
+    words = load_tokenizer(tmp_path)
+    prompts = {
+        words.decode(ids[:count].tolist()).partition("USER: ")[2].strip()
+        for batch, _ in dataset.stream(*given)
+        for ids, count in zip(batch.token_ids, batch.prompts, strict=True)
+    }
+    openings = ("", "<joint_control> ", "<robot_franka> <joint_control> ")
+    openings += ("<robot_franka> <eef_control> ",)
+    assert prompts == {f"{opening}task {number}" for opening in openings for number in range(2)}
 
 
 def test_shares_make_up_the_whole_and_workers_change_nothing(recipe, tmp_path):

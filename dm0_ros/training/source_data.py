@@ -18,6 +18,7 @@ from dm0_ros.training.sources.mixture import Mixture
 from dm0_ros.training.sources.opening import open_source
 from dm0_ros.training.sources.sample import Source, SourceError
 from dm0_ros.training.sources.statistics import gather_stats, merge_stats
+from dm0_ros.training.sources.tags import find_fields
 from dm0_ros.training.sources.wordings import load_wordings
 
 
@@ -31,11 +32,11 @@ class SourceDataset:
 
     def __init__(self, recipe: SourceRecipe, folder: Path) -> None:
         self._recipe, self._folder = recipe, folder
-        self._settings = _make_settings(recipe)
         self._sources = [open_source(settings) for settings in recipe.sources]
         _check_fit(recipe, self._sources)
         for source in self._sources:
             _check_pictures(source, recipe.masked_slots)
+        self._settings = _make_settings(recipe, self._sources)
 
     def stats(self) -> NormStats:
         """Statistics of all robots' rows and states."""
@@ -91,7 +92,7 @@ def _check_pictures(source: Source, masked: Sequence[str]) -> None:
     )
 
 
-def _make_settings(recipe: SourceRecipe) -> BatchSettings:
+def _make_settings(recipe: SourceRecipe, sources: Sequence[Source]) -> BatchSettings:
     return BatchSettings(
         picture_size=recipe.network.vision.image_size,
         rows=recipe.network.chunk_size,
@@ -103,5 +104,6 @@ def _make_settings(recipe: SourceRecipe) -> BatchSettings:
         pad=recipe.picture_pad,
         augmentation=recipe.augmentation,
         wordings=load_wordings(recipe.wordings) if recipe.wordings else None,
+        fields={source.name: find_fields(source) for source in sources},
         discrete=DiscreteActions.load(recipe.discrete) if recipe.discrete else None,
     )
