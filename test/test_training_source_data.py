@@ -239,6 +239,16 @@ def test_a_trunk_that_nothing_teaches_is_refused(recipe):
     replace(recipe, sources=(robot,), discrete=DiscreteSettings("nano", (4,)))
 
 
+def test_a_robots_lines_without_answers_teach_no_trunk(recipe, tmp_path):
+    alone = replace(recipe, sources=recipe.sources[:1])
+    with pytest.raises(RecipeError, match=r"^hybrid\.decouple: is true"):
+        SourceDataset(alone, tmp_path)
+    SourceDataset(replace(alone, hybrid=HybridSettings(decouple=False)), tmp_path)
+    folder = write_small_dexdata(tmp_path, answer="reach for it")
+    talking = replace(alone.sources[0], path=str(folder))
+    SourceDataset(replace(alone, sources=(talking,)), tmp_path)
+
+
 @pytest.mark.parametrize("rows", [(), (0, 5), (2, 1), (-1,)])
 def test_discrete_actions_are_of_rows_that_there_are(recipe, rows):
     with pytest.raises(RecipeError, match=r"^discrete\.rows: are .* from 0 to 4"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that defines one training run, read from config/training/<name>.yaml."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -242,7 +243,7 @@ class SourceRecipe(Recipe):
             message = "has scaffolds, but answers of sources are theirs: leave those keys out"
             raise RecipeError(message, key=("hybrid",))
         self._check_discrete()
-        self._check_trunk()
+        self.require_teacher(source.kind is SourceKind.DEXDATA for source in self.sources)
 
     @property
     def teaching(self) -> HybridSettings:
@@ -257,9 +258,12 @@ class SourceRecipe(Recipe):
         except SourceError as flaw:
             raise RecipeError(flaw.args[0], key=("discrete", *flaw.key)) from flaw
 
-    def _check_trunk(self) -> None:
-        kinds = {source.kind for source in self.sources}
-        if self.teaching.decouple and self.discrete is None and SourceKind.DEXDATA not in kinds:
+    def require_teacher(self, talking: Iterable[bool]) -> None:
+        """Raises `RecipeError` where nothing teaches language model and vision tower.
+
+        ``talking`` says of each source whether it has text; it is asked only if need be.
+        """
+        if self.teaching.decouple and self.discrete is None and not any(talking):
             raise RecipeError(
                 "is true, so actions do not teach language model and vision tower, and no source "
                 "has text that could; write 'decouple: false', or add 'discrete' or questions",

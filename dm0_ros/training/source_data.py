@@ -27,13 +27,14 @@ class SourceDataset:
 
     ``folder`` holds the tokenizer when batches are made. Raises `SourceError` where a folder does
     not fit its settings, no source is of the recipe's robot, layout and step, or the network looks
-    at no picture of one.
+    at no picture of one; `RecipeError` where nothing teaches what the recipe decouples.
     """
 
     def __init__(self, recipe: SourceRecipe, folder: Path) -> None:
         self._recipe, self._folder = recipe, folder
         self._sources = [open_source(settings) for settings in recipe.sources]
         _check_fit(recipe, self._sources)
+        recipe.require_teacher(source.talks() for source in self._sources)
         for source in self._sources:
             _check_pictures(source, recipe.masked_slots)
         self._settings = _make_settings(recipe, self._sources)

@@ -56,6 +56,10 @@ class DexdataReader:
         """What a frame is called in messages: a line, counted from 1."""
         return f"{self.title(episode)}: line {frame + 1}"
 
+    def talks(self) -> bool:
+        """Whether a line has an answer; reads no further than the first that has."""
+        return any(self._find_answer(episode) for episode in range(len(self.lengths)))
+
     def lines(self, episode: int, frames: Sequence[int]) -> Iterator[Line]:
         """What an episode's lines say at those frames, read one at a time."""
         name = self.title(episode)
@@ -126,6 +130,14 @@ class DexdataReader:
             if not absent:
                 break
         return absent, list(known)
+
+    def _find_answer(self, episode: int) -> bool:
+        lines = enumerate(self.lines(episode, range(self.lengths[episode])))
+        try:
+            dialogues = (read_dialogue(line, self.name_frame(episode, n)) for n, line in lines)
+            return any(answer is not None for _, answer in dialogues)
+        except BrokenEpisodeError:
+            return False  # which is said when it is drawn
 
     def _read_moment(self, line: Line, where: str) -> _Moment:
         if not line["is_robot"]:
@@ -201,6 +213,10 @@ class TextSource:
 
     def __len__(self) -> int:
         return len(self._reader.lengths)
+
+    def talks(self) -> bool:
+        """Yes: that is what it is for."""
+        return True
 
     def size(self, episode: int) -> int:
         """Number of samples of an episode."""

@@ -43,6 +43,9 @@ class Reader(Protocol):
     def name_frame(self, episode: int, frame: int) -> str:
         """What a frame is called in messages."""
 
+    def talks(self) -> bool:
+        """Whether a track has answers."""
+
 
 class EpisodeSource:
     """A `Source` of a robot's episodes."""
@@ -62,6 +65,10 @@ class EpisodeSource:
 
     def __len__(self) -> int:
         return len(self._reader.lengths)
+
+    def talks(self) -> bool:
+        """Whether a sample has an answer."""
+        return self._reader.talks()
 
     def size(self, episode: int) -> int:
         """Number of samples of an episode."""

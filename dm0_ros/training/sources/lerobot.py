@@ -98,6 +98,10 @@ class LeRobotReader:
         """What a frame is called in messages."""
         return f"{self.title(episode)}: frame {frame}"
 
+    def talks(self) -> bool:
+        """No: the format has no answers."""
+        return False
+
     def track(self, episode: int) -> Track:
         """The numbers of an episode."""
         name = self.title(episode)

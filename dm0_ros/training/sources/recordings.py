@@ -50,6 +50,10 @@ class RecordingSource:
     def __len__(self) -> int:
         return self._episodes
 
+    def talks(self) -> bool:
+        """No: what a recording knows for answers is not read here."""
+        return False
+
     def size(self, episode: int) -> int:
         """Number of samples of an episode: its frames, once for each object."""
         return self._frames * len(self._objects)

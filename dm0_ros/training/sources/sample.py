@@ -67,6 +67,9 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Number of episodes."""
 
+    def talks(self) -> bool:
+        """Whether a sample has an answer."""
+
     def size(self, episode: int) -> int:
         """Number of samples of an episode."""
 

@@ -180,6 +180,10 @@ class StoredReader:
         """What a frame is called in messages."""
         return f"{self.title(episode)}: frame {frame}"
 
+    def talks(self) -> bool:
+        """No: the format has no answers."""
+        return False
+
     def track(self, episode: int) -> Track:
         """The numbers of an episode."""
         stored = self._index.episodes[episode]
