@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dm0_ros.robots import load_robot
-from dm0_ros.training.sources.sample import BrokenEpisodeError, Numbers, Sample
+from dm0_ros.training.sources.sample import BrokenEpisodeError, Embodiment, Numbers, Sample
 
 LAYOUT = load_robot("franka").layout("joint")
 HEIGHT, WIDTH, FPS = 48, 64, 10
@@ -75,12 +75,17 @@ class MadeUpSource:
     def __init__(self, name, sizes, weight=1.0, skip_broken=False, broken=()):
         self.name, self.sizes, self.weight = name, sizes, weight
         self.skip_broken, self.broken, self.layout = skip_broken, broken, LAYOUT
+        slots = load_robot("franka").camera_slots
+        self.embodiment, self.slots = Embodiment("franka", "joint", 1 / FPS, slots), ("high",)
 
     def __len__(self):
         return len(self.sizes)
 
     def size(self, episode):
         return self.sizes[episode]
+
+    def name_sample(self, episode, index):
+        return f"{self.name} episode {episode}: frame {index}"
 
     def episode(self, episode):
         return self.take(episode, range(self.size(episode)))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dm0 train` with sources: it goes on from a checkpoint with data of one's own."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -10,22 +11,28 @@ import torch
 from hybrid_samples import SCAFFOLD, TEACHING, TINY, tiny_recipe
 from source_samples import FPS, write_small_dexdata
 
-from dm0_ros.errors import InstructionError
 from dm0_ros.model import DM0
 from dm0_ros.policy.dm0_policy import Dm0Policy
 from dm0_ros.policy.normalisation import Normalisation, compute_stats
 from dm0_ros.policy.pictures import PadColour
 from dm0_ros.policy.tokenizer import load_tokenizer
 from dm0_ros.robots import load_robot
-from dm0_ros.training.recipe import RecipeError, SourceRecipe, load_recipe
+from dm0_ros.training.recipe import HybridSettings, RecipeError, SourceRecipe, load_recipe
 from dm0_ros.training.run import scale, train, write_checkpoint
 from dm0_ros.training.source_data import SourceDataset
 from dm0_ros.training.sources.augmentation import AugmentationSettings
-from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.discrete import DiscreteSettings
+from dm0_ros.training.sources.sample import BrokenEpisodeError, SourceError
 from dm0_ros.training.sources.settings import SourceKind, SourceSettings
 from dm0_ros.training.vocabulary import save_tokenizer, train_tokenizer
 
 SENTENCES = [f"task {number}" for number in range(4)] + ["reach for it"]
+
+
+def by_position(robot, layout):
+    """Columns that Dexdata, which name none, have in this order."""
+    columns = load_robot(robot).layout(layout).columns
+    return {name: str(index) for index, name in enumerate(columns)}
 
 
 def write_initial(folder, network):
@@ -113,6 +120,33 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(recipe, tmp_path):
     assert rest == straight[4:]
 
 
+def test_wordings_name_robot_and_control_of_each_source(recipe, data, tmp_path):
+    path = tmp_path / "tags.yaml"
+    path.write_text(
+        'plain: 0.0\norders: [[who, how, ask]]\nparts: {who: ["{robot}"], how: ["{control}"], '
+        'ask: ["{instruction}"]}\n'
+    )
+    save_tokenizer(train_tokenizer(SENTENCES, 600, ["reach for it"]), tmp_path)
+    pose = replace(
+        recipe.sources[0], name="pose", layout="pose", columns=by_position("franka", "pose")
+    )
+    other = replace(
+        recipe.sources[0], name="other", robot="panda", columns=by_position("panda", "joint")
+    )
+    sources = (*recipe.sources, pose, other)
+    dataset = SourceDataset(replace(recipe, wordings=str(path), sources=sources), tmp_path)
+    given = range(3), 0, 16, None, dataset.stats(), slice(0, 16, 1)
+    words = load_tokenizer(tmp_path)
+    prompts = {
+        words.decode(ids[:count].tolist()).partition("USER: ")[2].strip()
+        for batch, _ in dataset.stream(*given)
+        for ids, count in zip(batch.token_ids, batch.prompts, strict=True)
+    }
+    openings = ("", "<joint_control> ", "<robot_franka> <joint_control> ")
+    openings += ("<robot_franka> <eef_control> ",)
+    assert prompts == {f"{opening}task {number}" for opening in openings for number in range(2)}
+
+
 def test_shares_make_up_the_whole_and_workers_change_nothing(recipe, tmp_path):
     save_tokenizer(train_tokenizer(SENTENCES, 600, ["reach for it"]), tmp_path)
     stats = SourceDataset(recipe, tmp_path).stats()
@@ -145,13 +179,122 @@ def test_progress_is_learnt_where_network_and_sources_have_it(recipe, tmp_path):
 
 
 def test_prompts_that_do_not_fit_are_refused(recipe, tmp_path):
-    with pytest.raises(InstructionError, match="the instruction is too long"):
+    place = r"(robot|questions) part[01]/episode[01]\.jsonl: line \d+: the instruction is too long"
+    with pytest.raises(BrokenEpisodeError, match=place):
         run(replace(recipe, max_text_tokens=8), tmp_path)
 
 
+LONG = {"prompt": "the instruction is too long", "answer": "an answer has 40[0-9] tokens"}
+
+
+@pytest.mark.parametrize("key", LONG)
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_line_with_too_long_a_text_is_named_or_passed_over(
+    recipe, tmp_path, key, loaders, caplog
+):
+    folder = write_small_dexdata(tmp_path, answer="reach for it")
+    path = folder / "part1" / "episode1.jsonl"
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    lines[4][key] = "zq" * 200
+    path.write_text("\n".join(map(json.dumps, lines)))
+    save_tokenizer(train_tokenizer(SENTENCES, 600, ["reach for it"]), tmp_path)
+
+    def read(skip):
+        source = replace(recipe.sources[0], path=str(folder), skip_broken=skip)
+        dataset = SourceDataset(replace(recipe, sources=(source,), loaders=loaders), tmp_path)
+        given = range(6), 0, 8, None, dataset.stats(), slice(0, 8, 1)
+        return [batch for batch, _ in dataset.stream(*given)]
+
+    message = rf"robot part1/episode1\.jsonl: line 5: {LONG[key]}"
+    with pytest.raises(BrokenEpisodeError, match=message):
+        read(skip=False)
+    assert len(read(skip=True)) == 6
+    assert re.search(f"passed over robot 1: {message}", caplog.text)
+
+
+def test_a_robots_data_without_text_teach_the_trunk(recipe, tmp_path):
+    """Decoupled by discrete actions alone, else by the flow."""
+    robot = recipe.sources[:1]
+    still = replace(recipe.optimiser, weight_decay=0.0)  # a decay moves what learns nothing
+    discrete = DiscreteSettings("nano", (1, 4))
+    ways = {"words": {"discrete": discrete}, "flow": {"hybrid": HybridSettings(decouple=False)}}
+    for way, changes in ways.items():
+        changed = replace(recipe, sources=robot, optimiser=still, longest_answer=60, **changes)
+        checkpoint, losses = run(changed, tmp_path / way)
+        assert all((loss["text"] > 0) == (way == "words") for loss in losses)
+        start, end = (
+            DM0.from_pretrained(folder).state_dict() for folder in (recipe.initial, checkpoint)
+        )
+        for part in ("llm.layers", "mm_vision_tower"):
+            moved = [name for name in start if part in name and (start[name] != end[name]).any()]
+            assert moved, f"{part} learns from {way}"
+
+
+def test_a_trunk_that_nothing_teaches_is_refused(recipe):
+    robot = replace(recipe.sources[0], kind=SourceKind.LEROBOT, fps=None)
+    for hybrid in (None, HybridSettings()):
+        with pytest.raises(RecipeError, match=r"^hybrid\.decouple: is true.*'decouple: false'"):
+            replace(recipe, sources=(robot,), hybrid=hybrid)
+    replace(recipe, sources=(robot, recipe.sources[1]))
+    replace(recipe, sources=(robot,), discrete=DiscreteSettings("nano", (4,)))
+
+
+def test_a_robots_lines_without_answers_teach_no_trunk(recipe, tmp_path):
+    alone = replace(recipe, sources=recipe.sources[:1])
+    with pytest.raises(RecipeError, match=r"^hybrid\.decouple: is true"):
+        SourceDataset(alone, tmp_path)
+    SourceDataset(replace(alone, hybrid=HybridSettings(decouple=False)), tmp_path)
+    folder = write_small_dexdata(tmp_path, answer="reach for it")
+    talking = replace(alone.sources[0], path=str(folder))
+    SourceDataset(replace(alone, sources=(talking,)), tmp_path)
+
+
+@pytest.mark.parametrize("rows", [(), (0, 5), (2, 1), (-1,)])
+def test_discrete_actions_are_of_rows_that_there_are(recipe, rows):
+    with pytest.raises(RecipeError, match=r"^discrete\.rows: are .* from 0 to 4"):
+        replace(recipe, discrete=DiscreteSettings("nano", rows))
+
+
 def test_sources_without_a_robot_are_refused(recipe, tmp_path):
-    with pytest.raises(SourceError, match="mine: no source is of a robot"):
+    with pytest.raises(SourceError, match=r"mine: no source is of .*but none of any"):
         SourceDataset(replace(recipe, sources=recipe.sources[1:]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"robot": "arx5"},
+            r"mine: no source is of a robot arx5 .*joint.* of franka \(joint",
+        ),
+        ({"layout": "pose"}, r"mine: no source is of a robot franka .*pose.* of franka \(joint"),
+        ({"step": 0.05}, r"robot: its rows are 0\.1 s apart, those of mine 0\.05 s"),
+    ],
+)
+def test_sources_of_another_robot_layout_or_step_are_refused(recipe, tmp_path, changes, words):
+    with pytest.raises(SourceError, match=words):
+        SourceDataset(replace(recipe, **changes), tmp_path)
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "robot"), (1, "questions")])
+def test_a_source_that_the_network_does_not_see_is_refused(recipe, tmp_path, number, name):
+    sources = list(recipe.sources)
+    sources[number] = replace(sources[number], cameras={"images_1": "high"})
+    flaw = f"^{name}: the network looks at none of its pictures, which are high, .* high; map"
+    with pytest.raises(SourceError, match=flaw):
+        SourceDataset(replace(recipe, sources=tuple(sources)), tmp_path)
+    sources[number] = replace(sources[number], cameras={})
+    given = replace(recipe, sources=tuple(sources))
+    if name == "questions":
+        SourceDataset(given, tmp_path)
+    else:
+        with pytest.raises(SourceError, match=r"^robot: .* which are none, "):
+            SourceDataset(given, tmp_path)
+
+
+def test_other_robots_may_have_other_steps(recipe, tmp_path):
+    other = replace(recipe.sources[0], name="other", layout="pose", step=0.05)
+    SourceDataset(replace(recipe, sources=(*recipe.sources, other)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +326,7 @@ sources:
   - {{kind: lerobot, path: ~/data/tea, robot: franka, layout: joint, step: 0.1,
      cameras: {{observation.images.front: right_hand}}}}
 augmentation: {{rotation: 2.0}}
+discrete: {{grammar: paper, rows: [0, 4]}}
 network:
   vision: {{image_size: 56, patch_size: 14, width: 32, layers: 1, heads: 2}}
   llm: {{vocab_size: 600, hidden_size: 32, intermediate_size: 48}}
@@ -200,6 +344,7 @@ optimiser: {{stage: sft, batch: 2}}
     read = load_recipe(path)
     assert isinstance(read, SourceRecipe) and read.network == TINY
     assert read.sources[0].kind is SourceKind.LEROBOT and read.augmentation.rotation == 2.0
+    assert read.discrete == DiscreteSettings("paper", (0, 4))
     assert scale(read, 7, None).optimiser.steps == 7
     with pytest.raises(RecipeError, match=re.escape("mine: records no episodes")):
         scale(read, None, 3)

@@ -2,6 +2,7 @@
 """Dexdata: robots' frames, questions about pictures, and lines that are of no use."""
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -114,6 +115,47 @@ def test_a_line_may_lack_a_view(tmp_path):
     assert [list(sample.pictures) for sample in samples] == [["right_hand"], [], ["right_hand"]]
 
 
+def test_of_a_file_only_the_lines_asked_for_are_read(tmp_path):
+    talk = {"is_robot": False, "answer": "a box"}
+    folder = write_small_dexdata(tmp_path, lengths=(12,), **talk)
+    (path,) = folder.glob("*/*.jsonl")
+    first, second, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("\r\n".join([first.strip(), "", second.strip(), "no JSON\n"]) + "".join(rest))
+    source = open_source(describe(folder, robot=None, layout=None))
+    assert source.size(0) == 13, "a blank line is none"
+    fresh = pickle.dumps(source)
+    for index, frame in ((0, 0), (1, 1), (3, 2), (12, 11)):
+        (sample,) = source.take(0, [index])
+        np.testing.assert_array_equal(sample.pictures["right_hand"], paint(0, frame))
+    assert pickle.dumps(source) == fresh, "a worker gets nothing that was read"
+    with pytest.raises(BrokenEpisodeError, match=r"dex part0.*: line 3 cannot be read"):
+        list(source.take(0, [2]))
+
+
+def test_a_robot_is_pickled_without_what_was_read(tmp_path):
+    source = open_source(describe(write_small_dexdata(tmp_path, lengths=(200,))))
+    fresh = pickle.dumps(source)
+    samples = list(source.take(0, [3, 150]))
+    assert len(samples) == 2 and pickle.dumps(source) == fresh
+    again = next(pickle.loads(fresh).take(0, [150]))
+    np.testing.assert_array_equal(again.rows, samples[1].rows)
+    np.testing.assert_array_equal(again.pictures["right_hand"], paint(0, 150))
+
+
+@pytest.mark.parametrize("robot", [{}, {"robot": None, "layout": None}])
+def test_a_camera_that_no_line_has_is_refused(tmp_path, robot):
+    folder = write_small_dexdata(tmp_path)
+    cameras = {"images_1": "right_hand", "image_2": "high"}
+    flaw = r"^cameras\.image_2: dex part0/episode0\.jsonl has no camera 'image_2', only images_1$"
+    with pytest.raises(SourceError, match=flaw):
+        open_source(describe(folder, cameras=cameras, **robot))
+    (folder / "part0" / "episode0.jsonl").write_text("no JSON\n")
+    with pytest.raises(SourceError, match=r"episode1\.jsonl has no camera 'image_2'"):
+        open_source(describe(folder, cameras=cameras, **robot))
+    edit_line(folder, 1, 5, lambda line: line.update(image_2=line["images_1"]))
+    open_source(describe(folder, cameras=cameras, **robot))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -134,7 +176,7 @@ BROKEN = {
     "line 3 has no 'state'": lambda line: line.pop("state"),
     "state is not as wide everywhere": lambda line: line["state"].pop(),
     "state of fr3_joint1 is nan": lambda line: line["state"].__setitem__(0, float("nan")),
-    "'is_robot: false'; put them into a source without": lambda line: line.update(is_robot=False),
+    "line 3 has 'is_robot: false'; put": lambda line: line.update(is_robot=False),
     "neither a video nor an image": lambda line: line["images_1"].update(type="sound"),
     "picture .*gone.png cannot be read": lambda line: line["images_1"].update(url="gone.png"),
     "passwd is outside of": lambda line: line["images_1"].update(url="../../../etc/passwd"),

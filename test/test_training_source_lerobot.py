@@ -81,6 +81,7 @@ def test_every_frame_comes_back(tmp_path, codec):
         states = make_states(episode, length)
         samples = list(source.episode(episode))
         assert len(samples) == source.size(episode) == length - 1
+        assert source.name_sample(episode, 3) == f"pour episode {episode}: frame 3"
         for frame, sample in enumerate(samples):
             assert_is(sample, episode, frame, states)
 

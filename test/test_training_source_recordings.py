@@ -10,7 +10,7 @@ import pytest
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.world import load_world
 from dm0_ros.training.sources.opening import open_source
-from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.sample import Embodiment, SourceError
 from dm0_ros.training.sources.settings import SourceKind, SourceSettings
 
 EPISODES, FRAMES, ROWS, SIZE = 3, 4, 6, 8
@@ -31,6 +31,7 @@ def folder(tmp_path):
     about = {
         "robot": "franka",
         "layout": "joint",
+        "step": 0.1,
         "world": "three_blocks",
         "task": next(iter(WORLD.tasks)),
         "data": {"episodes": EPISODES, "frames": FRAMES},
@@ -48,6 +49,9 @@ def test_every_object_of_every_frame_is_a_sample(folder):
     source = pickle.loads(pickle.dumps(open_folder(folder)))
     assert len(source) == EPISODES and source.size(1) == FRAMES * OBJECTS
     assert source.layout == load_robot("franka").layout("joint")
+    robot = load_robot("franka")
+    assert source.embodiment == Embodiment("franka", "joint", 0.1, robot.camera_slots)
+    assert source.slots == ("right_hand", "left_hand")
     pictures, states, rows = (
         np.load(folder / f"{key}.npy") for key in ("pictures", "states", "rows")
     )
@@ -60,6 +64,8 @@ def test_every_object_of_every_frame_is_a_sample(folder):
         assert WORLD.object_names[which] in sample.instruction
         assert sample.answer is None and sample.dataset == "sim"
     assert index == FRAMES * OBJECTS - 1
+    name = f"sim episode 1: frame 2, {WORLD.object_names[1]}"
+    assert source.name_sample(1, 2 * OBJECTS + 1) == name
 
 
 def test_numbers_are_those_of_the_samples(folder):
@@ -86,5 +92,5 @@ def test_a_folder_that_is_no_whole_recording_is_refused(folder, tmp_path_factory
     with pytest.raises(SourceError, match="is incomplete"):
         open_folder(folder)
     (folder / "recording.json").write_text("{}")
-    with pytest.raises(SourceError, match=r"has no robot, layout, world"):
+    with pytest.raises(SourceError, match=r"has no robot, layout, step, world"):
         open_folder(folder)

@@ -39,8 +39,7 @@ class Grammar:
         if not levels:
             raise ScaffoldError("no level to write; name at least subtask")
         text = "".join(
-            f"{self.templates.labels.of(level)}{self._write_level(scaffold, level)}\n"
-            for level in levels
+            self._write_line(level, self._write_level(scaffold, level)) for level in levels
         )
         if len(text) > LONGEST_TEXT:
             raise ScaffoldError(
@@ -48,6 +47,10 @@ class Grammar:
                 "give fewer actions"
             )
         return text
+
+    def write_actions(self, actions: tuple[int, ...]) -> str:
+        """The line of level action alone, of bins; raises `ScaffoldError` without any."""
+        return self._write_line(Level.ACTION, self._write_actions(actions))
 
     def parse(self, text: str) -> Scaffold | Rejection:
         """What a text says, or why it is refused. Raises nothing, whatever the text."""
@@ -73,6 +76,9 @@ class Grammar:
         """
         wordings = self.templates.questions.of(Level(level))
         return wordings[wording % len(wordings)].replace(INSTRUCTION, instruction)
+
+    def _write_line(self, level: Level, content: str) -> str:
+        return f"{self.templates.labels.of(level)}{content}\n"
 
     def _write_level(self, scaffold: Scaffold, level: Level) -> str:
         if level is Level.SUBTASK:

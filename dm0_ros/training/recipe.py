@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that defines one training run, read from config/training/<name>.yaml."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.training.place import PlaceSettings
 from dm0_ros.training.reach import ReachSettings, Region
 from dm0_ros.training.sources.augmentation import AugmentationSettings
-from dm0_ros.training.sources.settings import SourceSettings
+from dm0_ros.training.sources.discrete import DiscreteSettings
+from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.settings import SourceKind, SourceSettings
 
 NOTHING = "none"
 """In the place of a level: no text, and not even the cue for it."""
@@ -225,6 +228,7 @@ class SourceRecipe(Recipe):
     loaders: int = 0  # processes that make batches ahead; 0: none
     wordings: str | None = None  # file stem in config/training/wordings/
     augmentation: AugmentationSettings | None = None
+    discrete: DiscreteSettings | None = None  # actions in words, where a robot's data have none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -238,11 +242,33 @@ class SourceRecipe(Recipe):
         if self.scaffold or hybrid.shown or hybrid.stale:
             message = "has scaffolds, but answers of sources are theirs: leave those keys out"
             raise RecipeError(message, key=("hybrid",))
+        self._check_discrete()
+        self.require_teacher(source.kind is SourceKind.DEXDATA for source in self.sources)
 
     @property
     def teaching(self) -> HybridSettings:
         """How text is learnt, where a source has any."""
         return self.hybrid or HybridSettings()
+
+    def _check_discrete(self) -> None:
+        if self.discrete is None:
+            return
+        try:
+            self.discrete.require_rows(self.network.chunk_size)
+        except SourceError as flaw:
+            raise RecipeError(flaw.args[0], key=("discrete", *flaw.key)) from flaw
+
+    def require_teacher(self, talking: Iterable[bool]) -> None:
+        """Raises `RecipeError` where nothing teaches language model and vision tower.
+
+        ``talking`` says of each source whether it has text; it is asked only if need be.
+        """
+        if self.teaching.decouple and self.discrete is None and not any(talking):
+            raise RecipeError(
+                "is true, so actions do not teach language model and vision tower, and no source "
+                "has text that could; write 'decouple: false', or add 'discrete' or questions",
+                key=("hybrid", "decouple"),
+            )
 
 
 _KINDS = {"pursuit": DrivingRecipe, "sources": SourceRecipe}

@@ -12,6 +12,10 @@ from dm0_ros.policy.prompt import encode_cue, encode_prompt, find_stop
 from dm0_ros.policy.tokenizer import Tokenizer
 
 
+class AnswerError(Dm0Error):
+    """An answer does not fit, or is empty."""
+
+
 @dataclass(frozen=True)
 class Text:
     """What one sample says.
@@ -47,7 +51,7 @@ def tokenise(
     wherever it is cut. Prompts have at most ``most_prompt`` tokens, answers ``most_answer``.
 
     Raises:
-        InstructionError: a prompt does not fit. Dm0Error: an answer does not, or is empty.
+        InstructionError: a prompt does not fit. AnswerError: an answer does not, or is empty.
         CheckpointError: the tokenizer has no stop token.
     """
     parts = [_encode(text, tokenizer, most_prompt, most_answer) for text in texts]
@@ -84,7 +88,7 @@ def _encode(text: Text, tokenizer: Tokenizer, most_prompt: int, most_answer: int
     lines = [tokenizer.encode(line) for line in text.answer.splitlines(keepends=True)]
     count = sum(map(len, lines))
     if not 0 < count <= most_answer:
-        raise Dm0Error(
+        raise AnswerError(
             f"an answer has {count} tokens; it must have 1 to {most_answer}, the limit that the "
             f"recipe sets: {text.answer[:60]!r}"
         )

@@ -65,14 +65,14 @@ def augment_picture(
 def augment_sample(
     sample: Sample,
     size: int,
-    main: str,
+    main: str | None,
     settings: AugmentationSettings,
     generator: np.random.Generator,
 ) -> tuple[Sample, Mapping[str, np.ndarray]]:
     """The sample with every picture changed on its own, and the transform of each by slot.
 
-    ``main`` is the slot of the main view. An answer that names places is left as it is: write it
-    after its places went through `move_places`.
+    ``main`` is the slot of the main view; None: no view is moved. An answer that names places is
+    left as it is: write it after its places went through `move_places`.
     """
     changed = {
         slot: augment_picture(picture, size, slot == main, settings, generator)

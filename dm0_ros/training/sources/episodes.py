@@ -40,12 +40,21 @@ class Reader(Protocol):
     def title(self, episode: int) -> str:
         """What an episode is called in messages."""
 
+    def name_frame(self, episode: int, frame: int) -> str:
+        """What a frame is called in messages."""
+
+    def talks(self) -> bool:
+        """Whether a track has answers."""
+
 
 class EpisodeSource:
     """A `Source` of a robot's episodes."""
 
     def __init__(self, reader: Reader, settings: SourceSettings, layout: Layout) -> None:
         self.name, self.layout = settings.title, layout
+        self.embodiment = settings.find_embodiment()
+        filled = settings.cameras.values()
+        self.slots = tuple(slot for slot in self.embodiment.slots if slot in filled)
         self.weight, self.skip_broken = settings.weight, settings.skip_broken
         self._reader, self._settings = reader, settings
         self._track = lru_cache(_KEPT)(self._read_track)
@@ -57,9 +66,17 @@ class EpisodeSource:
     def __len__(self) -> int:
         return len(self._reader.lengths)
 
+    def talks(self) -> bool:
+        """Whether a sample has an answer."""
+        return self._reader.talks()
+
     def size(self, episode: int) -> int:
         """Number of samples of an episode."""
         return count_samples(int(self._reader.lengths[episode]), self._settings)
+
+    def name_sample(self, episode: int, index: int) -> str:
+        """What a sample is called in messages."""
+        return self._reader.name_frame(episode, index * self._settings.every)
 
     def episode(self, episode: int) -> Iterator[Sample]:
         """Every sample of an episode, one at a time."""

@@ -94,6 +94,14 @@ class LeRobotReader:
         """What an episode is called in messages."""
         return f"{self._settings.title} episode {self._episodes['episode_index'][episode]}"
 
+    def name_frame(self, episode: int, frame: int) -> str:
+        """What a frame is called in messages."""
+        return f"{self.title(episode)}: frame {frame}"
+
+    def talks(self) -> bool:
+        """No: the format has no answers."""
+        return False
+
     def track(self, episode: int) -> Track:
         """The numbers of an episode."""
         name = self.title(episode)

@@ -4,7 +4,7 @@
 What step n draws depends on the seed and n alone, so a run that goes on draws what it would have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,14 +33,28 @@ class Draw:
     broken: dict[str, str] = field(default_factory=dict)
 
 
+Finish = Callable[[Sample, str, np.random.Generator], Sample]
+"""Makes of a drawn sample, which has that name, what a step gets. Chance comes from the generator.
+
+May raise `BrokenEpisodeError`, as whatever is asked of a source.
+"""
+
+
 class Mixture:
     """Draws from sources in proportion to weight * size ** exponent; size is in samples.
 
-    Raises `SourceError` where there is nothing to draw.
+    Samples are as their sources give them, or as ``finish`` makes them. Raises
+    `SourceError` where there is nothing to draw.
     """
 
-    def __init__(self, sources: Sequence[Source], seed: int, exponent: float = EXPONENT) -> None:
-        self.sources, self._seed = list(sources), seed
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        seed: int,
+        exponent: float = EXPONENT,
+        finish: Finish | None = None,
+    ) -> None:
+        self.sources, self._seed, self._finish = list(sources), seed, finish
         # where each episode's samples end, counted through the whole source
         self._ends = [
             np.cumsum([source.size(i) for i in range(len(source))], dtype=np.int64)
@@ -90,14 +104,20 @@ class Mixture:
             place = self._draw_place(generator)
             source = self.sources[place.source]
             try:
-                (sample,) = source.take(place.episode, [place.index])
-                return sample
+                return self._take(place, generator)
             except BrokenEpisodeError as flaw:
                 if not source.skip_broken:
                     raise
                 broken[f"{source.name} {place.episode}"] = str(flaw)
                 last = flaw
         raise SourceError(f"{_ATTEMPTS} episodes in turn were broken, the last one: {last}")
+
+    def _take(self, place: Place, generator: np.random.Generator) -> Sample:
+        source = self.sources[place.source]
+        (sample,) = source.take(place.episode, [place.index])
+        if self._finish is None:
+            return sample
+        return self._finish(sample, source.name_sample(place.episode, place.index), generator)
 
     def _draw_place(self, generator: np.random.Generator) -> Place:
         number = int(generator.choice(len(self.sources), p=self.shares))

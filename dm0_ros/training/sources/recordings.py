@@ -14,7 +14,7 @@ import numpy as np
 
 from dm0_ros.robots import load_robot
 from dm0_ros.sim.world import load_world
-from dm0_ros.training.sources.sample import Numbers, Sample, SourceError
+from dm0_ros.training.sources.sample import Embodiment, Numbers, Sample, SourceError
 from dm0_ros.training.sources.settings import SourceSettings
 
 FILE_NAME = "recording.json"
@@ -31,12 +31,16 @@ class RecordingSource:
         about = _describe(settings.folder)
         robot = load_robot(about["robot"])
         self.layout = robot.layout(about["layout"])
+        self.embodiment = Embodiment(
+            robot.name, about["layout"], about["step"], robot.camera_slots
+        )
         self._frames, self._episodes = about["data"]["frames"], about["data"]["episodes"]
         world = load_world(about["world"])
         self._objects = world.object_names
         self._wordings = world.task(about["task"]).instructions.training
         slots = enumerate(robot.camera_slots)
         self._slots = {slot: i for i, slot in slots if slot not in about["masked_slots"]}
+        self.slots = tuple(self._slots)
         self._check(len(robot.camera_slots))
 
     def __reduce__(self) -> tuple:
@@ -46,9 +50,18 @@ class RecordingSource:
     def __len__(self) -> int:
         return self._episodes
 
+    def talks(self) -> bool:
+        """No: what a recording knows for answers is not read here."""
+        return False
+
     def size(self, episode: int) -> int:
         """Number of samples of an episode: its frames, once for each object."""
         return self._frames * len(self._objects)
+
+    def name_sample(self, episode: int, index: int) -> str:
+        """What a sample is called in messages."""
+        frame, which = divmod(index, len(self._objects))
+        return f"{self.name} episode {episode}: frame {frame}, {self._objects[which]}"
 
     def episode(self, episode: int) -> Iterator[Sample]:
         """Every sample of an episode, one at a time."""
@@ -111,7 +124,7 @@ def _describe(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as cause:
         message = f"{path}: cannot be read ({cause}); 'path' must be a folder of 'dm0 train'"
         raise SourceError(message) from cause
-    keys = ("robot", "layout", "world", "task", "data", "masked_slots")
+    keys = ("robot", "layout", "step", "world", "task", "data", "masked_slots")
     missing = [key for key in keys if key not in about]
     if missing:
         raise SourceError(f"{path}: has no {', '.join(missing)}; record it again with 'dm0 train'")

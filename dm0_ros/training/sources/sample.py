@@ -19,6 +19,16 @@ class BrokenEpisodeError(SourceError):
     """One episode cannot be used: a missing file, a wrong width, NaN, or too few frames."""
 
 
+@dataclass(frozen=True)
+class Embodiment:
+    """Whose rows a source has, and how far apart they are."""
+
+    robot: str
+    layout: str
+    step: float  # s between rows
+    slots: tuple[str, ...]  # the robot's cameras, in the order in which a network sees them
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One moment. Without rows it teaches text alone, without an answer actions alone."""
@@ -49,14 +59,22 @@ class Source(Protocol):
 
     name: str
     layout: Layout | None  # of states and rows; None where samples have only text
+    embodiment: Embodiment | None  # the same
+    slots: tuple[str, ...]  # that samples have pictures of, in the order of the network's views
     weight: float  # how much more often than its size says it is drawn
     skip_broken: bool  # whether another episode may be drawn in place of a broken one
 
     def __len__(self) -> int:
         """Number of episodes."""
 
+    def talks(self) -> bool:
+        """Whether a sample has an answer."""
+
     def size(self, episode: int) -> int:
         """Number of samples of an episode."""
+
+    def name_sample(self, episode: int, index: int) -> str:
+        """What a sample is called in messages."""
 
     def take(self, episode: int, indices: Sequence[int]) -> Iterator[Sample]:
         """The samples of those indices, which rise, one at a time."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from dm0_ros.robots import load_robot
 from dm0_ros.robots.checks import require_known
 from dm0_ros.robots.spec import Layout
-from dm0_ros.training.sources.sample import SourceError
+from dm0_ros.training.sources.sample import Embodiment, SourceError
 
 _OF_RECORDINGS = ("kind", "path", "name", "weight", "skip_broken")
 
@@ -83,6 +83,13 @@ class SourceSettings:
     def find_layout(self) -> Layout | None:
         """The robot's layout; None where there is no robot."""
         return None if self.robot is None else load_robot(self.robot).layout(self.layout or "")
+
+    def find_embodiment(self) -> Embodiment | None:
+        """Whose rows these are; None where there is no robot."""
+        if self.robot is None:
+            return None
+        robot = load_robot(self.robot)
+        return Embodiment(robot.name, self.layout, self.step, robot.camera_slots)
 
     def _check_unused(self) -> None:
         for item in fields(self):

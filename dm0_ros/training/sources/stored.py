@@ -176,6 +176,14 @@ class StoredReader:
         """What an episode is called in messages."""
         return f"{self._settings.title} episode {episode}"
 
+    def name_frame(self, episode: int, frame: int) -> str:
+        """What a frame is called in messages."""
+        return f"{self.title(episode)}: frame {frame}"
+
+    def talks(self) -> bool:
+        """No: the format has no answers."""
+        return False
+
     def track(self, episode: int) -> Track:
         """The numbers of an episode."""
         stored = self._index.episodes[episode]
