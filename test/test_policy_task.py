@@ -232,3 +232,27 @@ def test_cancel_without_joint_states_publishes_nothing_more():
     bench.task.end(Outcome.CANCELLED, "enough")
     assert bench.task.run().outcome is Outcome.CANCELLED
     assert len(bench.plans) == count and "old" in bench.task.complaint
+
+
+def test_plan_that_was_overtaken_by_a_stop_is_not_published():
+    bench = Bench()
+
+    def stop():
+        bench.fault = "the executor has stopped: stop requested"
+
+    bench.policy.while_planning = stop
+    verdict = bench.run(1.0)
+    assert (verdict.outcome, verdict.message) == (Outcome.FAULT, bench.fault)
+    assert not bench.plans
+
+
+def test_plan_that_was_overtaken_by_the_time_limit_is_not_published():
+    bench = Bench(time_limit=3.0)
+
+    def take_long():
+        bench.time += 5.0
+        bench.feel(0.3)
+
+    bench.policy.while_planning = take_long
+    assert bench.run(1.0).outcome is Outcome.TIME_LIMIT
+    assert not bench.plans

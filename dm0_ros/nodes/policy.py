@@ -24,6 +24,7 @@ from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.reasoning import Reasoning, declare_reasoning
 from dm0_ros.nodes.stamps import to_seconds
+from dm0_ros.nodes.stop_guard import StopGuard
 from dm0_ros.nodes.tracing import Tracing, collect_facts
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
@@ -46,6 +47,7 @@ class PolicyNode(GoalNode):
         super().__init__("policy")
         self._declare_parameters()
         self._status = ExecutorStatus()
+        self._guard = StopGuard()
         self._sequence = 0
 
     def _declare_parameters(self) -> None:
@@ -174,18 +176,11 @@ class PolicyNode(GoalNode):
 
     def _take_status(self, message: ExecutorStatus) -> None:
         self._status = message
-
-    def _find_fault(self) -> str:
-        status = self._status
-        if not status.needs_reset and status.state != ExecutorStatus.FAULT:
-            return ""
-        return (
-            f"the executor has stopped: {status.reason}; "
-            "reset it (service executor/reset) once that is safe"
-        )
+        self._guard.note(message)
 
     def _make_task(self, instruction: str, time_limit: float) -> Task:
         self._policy.check_instruction(instruction)
+        self._guard.begin()
         robot = self._robot.executor
         names = ("observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
@@ -204,7 +199,7 @@ class PolicyNode(GoalNode):
             publish=partial(self._publish, instruction),
             look=self._look,
             now=self.now,
-            find_fault=self._find_fault,
+            find_fault=self._guard.find_fault,
             monotonic=self.choose_stopwatch(),
             witness=self._tracing.tell,
         )
@@ -220,7 +215,7 @@ class PolicyNode(GoalNode):
         message.header.frame_id = self._robot.end_effectors[0].base
         # One that was started anew goes on from the plan in use, or its plans would count as old.
         self._sequence = max(self._sequence, self._status.sequence) + 1
-        message.sequence, message.epoch = self._sequence, self._status.epoch
+        message.sequence, message.epoch = self._sequence, self._guard.epoch
         message.instruction, message.policy = instruction, self._policy.spec.name
         self._chunks.publish(message)
         self._diagnostics.add(plan)

@@ -86,8 +86,8 @@ class Task(Errand):
         wanted = self._policy.spec.needs_prefix
         prefix = self._commitments.commit(observation.stamp, self._look()) if wanted else None
         plan = self._policy.infer(observation, prefix)
-        if self._end:
-            return self._end
+        if verdict := self._find_end():
+            return verdict
         self._note_sight()
         self._seen = observation.stamp
         execution = self._look()
