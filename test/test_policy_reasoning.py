@@ -113,6 +113,16 @@ def test_a_text_out_of_time_is_refused(learnt_checkpoint):
     np.testing.assert_allclose(plan.values, without.values, atol=1e-6)
 
 
+def test_a_text_that_is_no_longer_wanted_is_given_up(learnt_checkpoint):
+    """Whoever cancels does not wait for the rest of it."""
+    heard = []
+    policy = think_first(learnt_checkpoint, listen=heard.append)
+    answers = iter([True, True, True])
+    plan = policy.infer(observe(), wanted=lambda: next(answers, False))
+    assert plan.thought.rejection == "the text was given up at token 2"
+    assert not plan.thought.valid and not heard, "nobody is to worry about it"
+
+
 @pytest.mark.parametrize("level", list(Level))
 def test_fewer_levels_may_be_asked_for(learnt_checkpoint, level):
     thought = think_first(learnt_checkpoint, level=level).infer(observe()).thought

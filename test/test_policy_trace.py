@@ -16,7 +16,7 @@ from dm0_ros.errors import Dm0Error
 from dm0_ros.model.guidance import Guidance
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
-from dm0_ros.policy.protocol import Latency, Observation, Plan, Prefix
+from dm0_ros.policy.protocol import Latency, Observation, Plan, Prefix, always
 from dm0_ros.policy.reasoning import Memory, ReasoningMode, ReasoningOptions
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.task import Task, TaskSettings
@@ -172,7 +172,7 @@ class Planner:
     def reset(self):
         pass
 
-    def infer(self, observation, prefix=None):
+    def infer(self, observation, prefix=None, wanted=always):
         spec = self.spec
         values, latency = np.tile(observation.state, (6, 1)), Latency(1.0, 1.0, 0.0, 1.0)
         names = spec.action_names

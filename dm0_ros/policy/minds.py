@@ -18,6 +18,7 @@ from dm0_ros.policy.reasoning import Memory, ReasoningOptions, Thought
 from dm0_ros.policy.thinking import Thinker
 
 Sizes = tuple[tuple[int, int], ...]
+Wanted = Callable[[], bool]
 
 
 class Mind(Protocol):
@@ -26,8 +27,13 @@ class Mind(Protocol):
     def ask(self, instruction: str) -> str:
         """What the prompt says for an instruction."""
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
-        """The network's answer, and the text that was written for it or that it saw."""
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
+        """The network's answer, and the text that was written for it or that it saw.
+
+        A text that the answer waits for is given up when the answer is no longer ``wanted``.
+        """
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
         """A plan was made of this, and is not just a trial."""
@@ -54,7 +60,9 @@ class Silent:
     def ask(self, instruction: str) -> str:
         return instruction
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         return self._engine.infer([request])[0], None
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
@@ -85,7 +93,9 @@ class Speaking(Silent):
     def ask(self, instruction: str) -> str:
         return self._answers.ask(instruction)
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         thoughts: list[Thought] = []
 
         def accept(_index: int, text: Text) -> bool:
@@ -93,7 +103,7 @@ class Speaking(Silent):
             return thoughts[0].valid
 
         request = replace(request, cue_ids=self._answers.cue)
-        result = self._engine.infer([request], self._answers.reasoning(), accept)[0]
+        result = self._engine.infer([request], self._answers.reasoning(wanted), accept)[0]
         return result, replace(thoughts[0], milliseconds=self._engine.timing.reasoning)
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
@@ -118,7 +128,9 @@ class Recalling(Silent):
     def ask(self, instruction: str) -> str:
         return self._answers.ask(instruction)
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         seen = self._memory.token_ids
         request = request if seen is None else show(request, self._answers.cue, seen)
         return self._engine.infer([request])[0], None
@@ -146,7 +158,9 @@ class Musing(Speaking):
             self._write, answers.fail, options.listen, options.period, use_one_thread
         )
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         with self._thinker.plan():
             thought = self._find_thought(observation)
             if thought is not None:

@@ -85,7 +85,7 @@ class Task(Errand):
         self._thought = self._monotonic()
         wanted = self._policy.spec.needs_prefix
         prefix = self._commitments.commit(observation.stamp, self._look()) if wanted else None
-        plan = self._policy.infer(observation, prefix)
+        plan = self._policy.infer(observation, prefix, self._is_wanted)
         if verdict := self._find_end():
             return verdict
         self._note_sight()
@@ -134,6 +134,10 @@ class Task(Errand):
         names, progress = spec.action_names, self.progress
         self._publish(Plan(self._now(), spec.step, spec.space, names, values, progress, latency))
         self.plans += 1
+
+    def _is_wanted(self) -> bool:
+        """Whether the plan that is being made may still be published."""
+        return self._find_end() is None
 
     def _watch(self) -> str:
         return self._ask_robot()
