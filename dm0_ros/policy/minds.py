@@ -193,8 +193,10 @@ class Musing(Speaking):
         self._started = True
         # What a thread says of the number of its threads counts for those that come later, too.
         threads = torch.get_num_threads()
-        self._thinker.start()
-        torch.set_num_threads(threads)
+        try:
+            self._thinker.start()
+        finally:
+            torch.set_num_threads(threads)
 
     def _find_thought(self, observation: Observation) -> Thought | None:
         thought = self._thinker.thought
