@@ -327,6 +327,31 @@ def test_an_error_in_the_thread_is_told_and_does_not_end_it(musing, monkeypatch)
     assert listener.wait(2).valid
 
 
+def test_a_warm_up_gives_up_the_text_that_is_being_written(musing, monkeypatch):
+    """As when a camera's resolution changes: it works in the very buffers of the text."""
+    policy, listener = musing()
+    policy.infer(observe())
+    listener.wait(1)
+    thinker, pieces = policy._mind._thinker, iter(range(9))
+    go_on, rests = thinker._proceed, thinker._rests
+    half_way, asked = threading.Event(), threading.Event()
+
+    def proceed(task):
+        if next(pieces, None) is None:
+            half_way.set()
+            assert asked.wait(PATIENCE)
+        return go_on(task)
+
+    monkeypatch.setattr(thinker, "_proceed", proceed)
+    monkeypatch.setattr(thinker, "_rests", lambda: asked.set() or rests())
+    thinker.offer(observe(stamp=20.0))
+    assert half_way.wait(PATIENCE)
+    policy._mind.warm_up(((70, 90), (70, 90)), [1])
+    policy.infer(observe(stamp=30.0))
+    thought = listener.wait(2)
+    assert thought.observed == 30.0 and thought.text == TEXTS[GOOD]
+
+
 def test_close_ends_the_thread_and_plans_go_on_without(musing):
     policy, listener = musing()
     policy.infer(observe())

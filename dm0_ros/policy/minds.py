@@ -176,6 +176,8 @@ class Musing(Speaking):
         self._start()
 
     def warm_up(self, sizes: Sizes, texts: Sequence[int]) -> None:
+        # It works in the buffers of a text that is half written, which is given up before.
+        self._thinker.reset()
         with self._thinker.plan(alone=True):
             self._engine.warm_up(sizes, lengthen(texts, self._answers, self._engine))
             warm_up_text(self._second, self._answers, sizes, texts, actions=False)
