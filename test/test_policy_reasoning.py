@@ -11,8 +11,9 @@ import pytest
 import torch
 from policy_samples import COLUMNS, ROBOT, observe
 from policy_samples import INSTRUCTION as GOOD
-from reasoning_samples import LEVELS, LIMIT, TEXTS, change_scaffold
+from reasoning_samples import LEVELS, LIMIT, PATH, TEXTS, change_scaffold
 
+from dm0_ros.engine import Ending, Text
 from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
 from dm0_ros.policy.actions import encode_actions
 from dm0_ros.policy.loading import load_parts
@@ -104,6 +105,28 @@ def test_a_refused_text_is_told_and_not_seen(learnt_checkpoint, instruction, rea
     assert heard == [plan.thought]
     without = load_policy(learnt_checkpoint, ROBOT).infer(observe(instruction))
     np.testing.assert_allclose(plan.values, without.values, atol=1e-6)
+
+
+def read(policy, token_ids):
+    """What the policy makes of tokens that a network could write."""
+    text = Text(tuple(token_ids), Ending.STOPPED)
+    return policy._answers.read(text, observe(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (PATH, ""),
+        ("path: none\n", ""),
+        ("path: main 100 200 300 400\n", "path main has 2 points; the path_rows are 3"),
+        (PATH.replace("main", "left"), "there is a path left; this robot's are main"),
+    ],
+)
+def test_a_path_of_another_checkpoint_or_robot_is_refused(learnt_checkpoint, path, reason):
+    policy = think_first(learnt_checkpoint)
+    text = TEXTS[GOOD].replace(PATH, path)
+    thought = read(policy, load_tokenizer(learnt_checkpoint).encode(text))
+    assert thought.text == text and thought.rejection == reason and thought.valid == (not reason)
 
 
 def test_a_text_out_of_time_is_refused(learnt_checkpoint):

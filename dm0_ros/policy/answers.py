@@ -17,7 +17,7 @@ from dm0_ros.policy.loading import Dm0Parts
 from dm0_ros.policy.prompt import encode_cue, find_stop
 from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.reasoning import ReasoningOptions, Thought, choose_levels
-from dm0_ros.scaffold.content import Rejection, Scaffold
+from dm0_ros.scaffold.content import Rejection, Scaffold, name_paths
 from dm0_ros.scaffold.grammar import load_grammar
 from dm0_ros.scaffold.levels import Level
 
@@ -40,6 +40,7 @@ class Answers:
         self._levels = choose_levels(options.level, parts.settings)
         self._grammar = load_grammar(settings.grammar)
         self._stop_ids = frozenset({find_stop(parts.tokenizer)})
+        self._paths = name_paths(parts.arms)
         self._horizon = parts.engine.config.chunk_size
         self._seed = seed
         self._generator = torch.Generator("cpu")
@@ -83,6 +84,7 @@ class Answers:
             return replace(thought, rejection=cut)
         try:
             scaffold = self._parse(written)
+            self._check_paths(scaffold)
             decoded = None
             if Level.ACTION in self._levels:
                 state = observation.state
@@ -105,6 +107,19 @@ class Answers:
             last, wanted = levels[-1].value, self._levels[-1].value
             raise ScaffoldError(f"the text ends after {last}; it should end after {wanted}")
         return found
+
+    def _check_paths(self, scaffold: Scaffold) -> None:
+        """Raise `ScaffoldError` for paths that no text of this checkpoint and robot has."""
+        rows = self._settings.path_rows
+        for name, points in scaffold.paths.items():
+            if name not in self._paths:
+                raise ScaffoldError(
+                    f"there is a path {name}; this robot's are {', '.join(self._paths)}"
+                )
+            if len(points) != len(rows):
+                raise ScaffoldError(
+                    f"path {name} has {len(points)} points; the path_rows are {len(rows)}"
+                )
 
     def _is_complete(self, token_ids: Sequence[int]) -> bool:
         written = self._tokenizer.decode(token_ids)
