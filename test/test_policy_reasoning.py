@@ -129,6 +129,19 @@ def test_a_path_of_another_checkpoint_or_robot_is_refused(learnt_checkpoint, pat
     assert thought.text == text and thought.rejection == reason and thought.valid == (not reason)
 
 
+def test_a_text_in_other_tokens_than_were_learnt_is_refused(learnt_checkpoint):
+    policy, tokenizer = think_first(learnt_checkpoint), load_tokenizer(learnt_checkpoint)
+    learnt = tokenizer.encode(TEXTS[GOOD])
+    assert read(policy, learnt).valid
+    unknown = read(policy, [*learnt[:3], tokenizer.size, *learnt[3:]])
+    assert unknown.text == TEXTS[GOOD] and f"token 4 is {tokenizer.size};" in unknown.rejection
+    place = learnt.index(tokenizer.find("<action_127>"))
+    letters = [token for sign in "<action_127>" for token in tokenizer.encode(sign)]
+    spelt = read(policy, [*learnt[:place], *letters, *learnt[place + 1 :]])
+    assert spelt.text == TEXTS[GOOD] and not spelt.valid
+    assert f"token {place + 1} is {letters[0]}; in the only spelling" in spelt.rejection
+
+
 def test_a_text_out_of_time_is_refused(learnt_checkpoint):
     plan = think_first(learnt_checkpoint, seconds=1e-9).infer(observe())
     assert "cut at token 1: its time was over" in plan.thought.rejection

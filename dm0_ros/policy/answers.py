@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from dm0_ros.engine import Ending, Reasoning, Text
 from dm0_ros.errors import ScaffoldError
 from dm0_ros.policy.discrete import DiscreteActions
 from dm0_ros.policy.loading import Dm0Parts
-from dm0_ros.policy.prompt import encode_cue, find_stop
+from dm0_ros.policy.prompt import encode_cue, encode_lines, find_stop
 from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.reasoning import ReasoningOptions, Thought, choose_levels
 from dm0_ros.scaffold.content import Rejection, Scaffold, name_paths
@@ -85,6 +86,7 @@ class Answers:
         try:
             scaffold = self._parse(written)
             self._check_paths(scaffold)
+            self._check_spelling(written, text.token_ids)
             decoded = None
             if Level.ACTION in self._levels:
                 state = observation.state
@@ -120,6 +122,22 @@ class Answers:
                 raise ScaffoldError(
                     f"path {name} has {len(points)} points; the path_rows are {len(rows)}"
                 )
+
+    def _check_spelling(self, written: str, token_ids: Sequence[int]) -> None:
+        """Raise `ScaffoldError` for tokens that no text of the training has.
+
+        The actions see tokens. Unknown ones leave no trace in the words, and the same words can
+        be spelt in many ways, of which the action expert has seen one.
+        """
+        spelt = [token for line in encode_lines(self._tokenizer, written) for token in line]
+        pairs = enumerate(zip_longest(token_ids, spelt, fillvalue="missing"), 1)
+        wrong = next(((place, *pair) for place, pair in pairs if pair[0] != pair[1]), None)
+        if wrong is not None:
+            place, found, due = wrong
+            raise ScaffoldError(
+                f"token {place} is {found}; in the only spelling of this text that was learnt it "
+                f"is {due}"
+            )
 
     def _is_complete(self, token_ids: Sequence[int]) -> bool:
         written = self._tokenizer.decode(token_ids)
