@@ -222,7 +222,19 @@ def test_cancel_leaves_a_plan_to_stay_where_the_robot_is():
     last = bench.plans[-1]
     assert last.values.shape == (1, len(NAMES)) and last.start == bench.time
     np.testing.assert_allclose(last.values[0, :-1], 0.3)
-    assert bench.task.plans == len(bench.plans) and bench.policy.resets == 1
+    assert bench.task.plans == len(bench.plans)
+
+
+def test_nothing_is_thought_about_an_instruction_that_is_over():
+    bench = Bench()
+    bench.policy.while_planning = lambda: bench.task.end(Outcome.CANCELLED, "enough")
+    bench.task.run()
+    assert bench.policy.resets == 2, "once before, once behind"
+    bench = Bench()
+    bench.policy.while_planning = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        bench.task.run()
+    assert bench.policy.resets == 2
 
 
 def test_cancel_without_joint_states_publishes_nothing_more():

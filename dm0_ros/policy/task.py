@@ -70,11 +70,14 @@ class Task(Errand):
     def run(self) -> Verdict:
         """See `Errand`. One that is given up ends with a plan that stays where the robot is."""
         self._policy.reset()
-        verdict = super().run()
-        given_up = verdict is self._end or verdict.outcome is Outcome.TIME_LIMIT
-        if given_up and self.plans:
-            self._stay()
-        return verdict
+        try:
+            verdict = super().run()
+            given_up = verdict is self._end or verdict.outcome is Outcome.TIME_LIMIT
+            if given_up and self.plans:
+                self._stay()
+            return verdict
+        finally:
+            self._policy.reset()  # else a text about what is over would still be written
 
     def _think(self) -> Verdict | None:
         if self._seen == self._gatherer.newest_stamp() and self._blind_since is None:
