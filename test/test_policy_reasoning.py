@@ -322,6 +322,27 @@ def test_a_text_is_used_while_it_is_young_and_answers_the_instruction(musing):
     assert policy._plan(observe("stop early"), None).thought is None
 
 
+@pytest.mark.parametrize(("stamp", "late"), [(15.5, False), (15.6, True)])
+def test_a_text_that_comes_too_late_for_every_plan_is_refused(musing, stamp, late):
+    policy, listener = musing(max_age=3.0)
+    engine, planned = policy._mind._second, threading.Event()
+    write = engine.write
+
+    def take_long(*arguments):
+        assert planned.wait(PATIENCE)
+        return write(*arguments)
+
+    engine.write = take_long
+    policy.infer(observe())
+    policy.infer(observe(stamp=stamp))
+    planned.set()
+    thought = listener.wait(1)
+    assert thought.observed == 12.5 and thought.text == TEXTS[GOOD] and thought.valid == (not late)
+    if late:
+        assert "the newest observation is 3.1 s younger" in thought.rejection
+        assert thought.decoded is None
+
+
 @pytest.mark.parametrize("instruction", BAD)
 def test_a_refused_text_never_reaches_a_plan(musing, instruction):
     policy, listener = musing()

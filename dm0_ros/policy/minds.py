@@ -154,6 +154,7 @@ class Musing(Speaking):
         self._second = engine.fork()
         self._make_request, self._max_age = request, options.max_age
         self._started = False
+        self._planned = -math.inf  # s: stamp of the newest observation that was planned for
         self._thinker = Thinker(
             self._write, answers.fail, options.listen, options.period, use_one_thread
         )
@@ -169,6 +170,7 @@ class Musing(Speaking):
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
         self._start()
+        self._planned = observation.stamp
         self._thinker.offer(observation)
 
     def try_out(self, observation: Observation) -> None:
@@ -184,6 +186,7 @@ class Musing(Speaking):
 
     def reset(self) -> None:
         self._thinker.reset()
+        self._planned = -math.inf
         super().reset()
 
     def close(self) -> None:
@@ -211,7 +214,20 @@ class Musing(Speaking):
         proceed()
         request = replace(self._make_request(observation), cue_ids=self._answers.cue)
         (text,) = self._second.write([request], self._answers.reasoning(proceed))
-        return self._answers.read(text, observation, self._second.timing.total)
+        thought = self._answers.read(text, observation, self._second.timing.total)
+        late = self._planned - observation.stamp
+        if thought.valid and late > self._max_age:
+            return refuse_late(thought, late, self._max_age)
+        return thought
+
+
+def refuse_late(thought: Thought, late: float, allowed: float) -> Thought:
+    """The thought as one that came ``late`` s after its observation, and not ``allowed`` s."""
+    rejection = (
+        f"the text came too late: the newest observation is {late:.1f} s younger than its own, "
+        f"and {allowed:g} s are allowed; raise reasoning_age, or ask for fewer levels"
+    )
+    return replace(thought, scaffold=None, decoded=None, rejection=rejection)
 
 
 def show(request: Request, cue: np.ndarray, text: Sequence[int]) -> Request:
