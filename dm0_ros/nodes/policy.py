@@ -6,6 +6,7 @@ The network works in one thread of its own, from its loading on; ROS is served b
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 
@@ -91,9 +92,11 @@ class PolicyNode(GoalNode):
         options = self._reasoning.read_options(settings)
         self.employ()
         limit = self.value("load_timeout")
+        loading = self._worker.submit(self._load, options)
         try:
-            self._policy = self._worker.submit(self._load, options).result(limit)
+            self._policy = loading.result(limit)
         except FutureTimeoutError as error:
+            loading.add_done_callback(_close_late)
             raise Dm0Error(
                 f"the checkpoint was not ready within {limit:g} s; raise load_timeout"
             ) from error
@@ -127,7 +130,11 @@ class PolicyNode(GoalNode):
             seed=self.value("seed"),
             reasoning=reasoning,
         )
-        latency, spec = policy.warm_up(), policy.spec
+        try:
+            latency, spec = policy.warm_up(), policy.spec
+        except Exception:
+            policy.close()  # it may reason already, in a thread that nobody else would end
+            raise
         self.get_logger().info(
             f"{spec.name} is ready: pictures from {', '.join(spec.camera_slots)}, "
             f"{spec.horizon} rows of {spec.step:g} s, {latency.total:.0f} ms a plan, "
@@ -230,6 +237,12 @@ class PolicyNode(GoalNode):
         """See `GoalNode`."""
         task = self._server.errand
         return task.complaint if task else ""
+
+
+def _close_late(loading: Future) -> None:
+    """End a policy that was loaded when nobody waited for it any more."""
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().close()
 
 
 def main() -> int:
