@@ -49,16 +49,17 @@ class Answers:
         self.actions = DiscreteActions(
             parts.layout, parts.stats, parts.settings.normalisation, settings.action_rows
         )
-        self.reset()
+        self.begin(0)
 
     @property
     def limit(self) -> int:
         """Tokens of a text at most."""
         return self._settings.limit
 
-    def reset(self) -> None:
-        """Draw from the seed again."""
-        self._generator.manual_seed(self._seed)
+    def begin(self, number: int) -> None:
+        """Draw for the ``number``-th text of a task, whatever was drawn for those before it."""
+        numbers = np.random.SeedSequence((self._seed, number))
+        self._generator.manual_seed(int(numbers.generate_state(1)[0]))
 
     def ask(self, instruction: str) -> str:
         """The instruction as the question that it was in training."""

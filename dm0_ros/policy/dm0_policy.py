@@ -102,8 +102,9 @@ class Dm0Policy:
         self._engine.forget()
 
     def skip(self) -> None:
-        """Draw the noise of a plan that is not made."""
+        """Draw the noise of a plan that is not made, and count it."""
         self._draw_noise()
+        self._mind.skip()
 
     def close(self) -> None:
         """End the thread that reasons, where there is one."""

@@ -44,6 +44,9 @@ class Mind(Protocol):
     def warm_up(self, sizes: Sizes, texts: Sequence[int]) -> None:
         """Capture what pictures of ``sizes`` and prompts of so many tokens need."""
 
+    def skip(self) -> None:
+        """A plan was not made that counts all the same."""
+
     def reset(self) -> None:
         """Forget the task."""
 
@@ -74,6 +77,9 @@ class Silent:
     def warm_up(self, sizes: Sizes, texts: Sequence[int]) -> None:
         self._engine.warm_up(sizes, texts)
 
+    def skip(self) -> None:
+        pass
+
     def reset(self) -> None:
         pass
 
@@ -89,6 +95,7 @@ class Speaking(Silent):
     ) -> None:
         super().__init__(engine)
         self._answers, self._listen = answers, listen
+        self._plans = 0  # of the task, made or skipped
 
     def ask(self, instruction: str) -> str:
         return self._answers.ask(instruction)
@@ -103,6 +110,8 @@ class Speaking(Silent):
             return thoughts[0].valid
 
         request = replace(request, cue_ids=self._answers.cue)
+        self._answers.begin(self._plans)
+        self._plans += 1
         result = self._engine.infer([request], self._answers.reasoning(wanted), accept)[0]
         return result, replace(thoughts[0], milliseconds=self._engine.timing.reasoning)
 
@@ -114,8 +123,12 @@ class Speaking(Silent):
         self._engine.warm_up(sizes, lengthen(texts, self._answers, self._engine))
         warm_up_text(self._engine, self._answers, sizes, texts, actions=True)
 
+    def skip(self) -> None:
+        self._plans += 1
+
     def reset(self) -> None:
-        self._answers.reset()
+        self._plans = 0
+        self._answers.begin(0)
 
 
 class Recalling(Silent):
