@@ -19,6 +19,7 @@ from dm0_ros.control import Chunk, Executor, make_seam
 from dm0_ros.errors import PlanError
 from dm0_ros.policy.gathering import Gatherer
 from dm0_ros.policy.protocol import Latency
+from dm0_ros.policy.reasoning import ReasoningOptions
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.trace import Facts, Sight, Trace, digest_checkpoint, digest_robot
 from dm0_ros.replay.bag import BagWriter
@@ -51,6 +52,7 @@ class Faults:
     lose: object = lambda topic, seconds: False  # what the recorder misses; s after BEGIN
     traced: bool = True
     reasoning: str = "off"  # that its facts claim
+    thinking: ReasoningOptions = field(default_factory=ReasoningOptions)  # how it really does
     jump_at: float = 1e9  # s: from then on every stamp is 100 s late
 
 
@@ -59,7 +61,7 @@ class Recorder:
 
     def __init__(self, path, checkpoint, faults=None, seed=0):
         self.faults = faults or Faults()
-        self.policy = load_policy(checkpoint, ROBOT, seed=seed)
+        self.policy = load_policy(checkpoint, ROBOT, seed=seed, reasoning=self.faults.thinking)
         self.writer = BagWriter(path)
         self.gatherer = Gatherer(self.policy.spec, ROBOT)
         self.executor = Executor(ROBOT, make_seam("blend", ROBOT.executor.blend_time, 1000))

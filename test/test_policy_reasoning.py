@@ -11,8 +11,9 @@ import pytest
 import torch
 from policy_samples import COLUMNS, ROBOT, observe
 from policy_samples import INSTRUCTION as GOOD
-from reasoning_samples import LEVELS, LIMIT, TEXTS, change_scaffold
+from reasoning_samples import LEVELS, LIMIT, PATH, TEXTS, change_scaffold
 
+from dm0_ros.engine import Ending, Text
 from dm0_ros.errors import CheckpointError, Dm0Error, PlanError
 from dm0_ros.policy.actions import encode_actions
 from dm0_ros.policy.loading import load_parts
@@ -106,11 +107,56 @@ def test_a_refused_text_is_told_and_not_seen(learnt_checkpoint, instruction, rea
     np.testing.assert_allclose(plan.values, without.values, atol=1e-6)
 
 
+def read(policy, token_ids):
+    """What the policy makes of tokens that a network could write."""
+    text = Text(tuple(token_ids), Ending.STOPPED)
+    return policy._answers.read(text, observe(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (PATH, ""),
+        ("path: none\n", ""),
+        ("path: main 100 200 300 400\n", "path main has 2 points; the path_rows are 3"),
+        (PATH.replace("main", "left"), "there is a path left; this robot's are main"),
+    ],
+)
+def test_a_path_of_another_checkpoint_or_robot_is_refused(learnt_checkpoint, path, reason):
+    policy = think_first(learnt_checkpoint)
+    text = TEXTS[GOOD].replace(PATH, path)
+    thought = read(policy, load_tokenizer(learnt_checkpoint).encode(text))
+    assert thought.text == text and thought.rejection == reason and thought.valid == (not reason)
+
+
+def test_a_text_in_other_tokens_than_were_learnt_is_refused(learnt_checkpoint):
+    policy, tokenizer = think_first(learnt_checkpoint), load_tokenizer(learnt_checkpoint)
+    learnt = tokenizer.encode(TEXTS[GOOD])
+    assert read(policy, learnt).valid
+    unknown = read(policy, [*learnt[:3], tokenizer.size, *learnt[3:]])
+    assert unknown.text == TEXTS[GOOD] and f"token 4 is {tokenizer.size};" in unknown.rejection
+    place = learnt.index(tokenizer.find("<action_127>"))
+    letters = [token for sign in "<action_127>" for token in tokenizer.encode(sign)]
+    spelt = read(policy, [*learnt[:place], *letters, *learnt[place + 1 :]])
+    assert spelt.text == TEXTS[GOOD] and not spelt.valid
+    assert f"token {place + 1} is {letters[0]}; in the only spelling" in spelt.rejection
+
+
 def test_a_text_out_of_time_is_refused(learnt_checkpoint):
     plan = think_first(learnt_checkpoint, seconds=1e-9).infer(observe())
     assert "cut at token 1: its time was over" in plan.thought.rejection
     without = load_policy(learnt_checkpoint, ROBOT).infer(observe())
     np.testing.assert_allclose(plan.values, without.values, atol=1e-6)
+
+
+def test_a_text_that_is_no_longer_wanted_is_given_up(learnt_checkpoint):
+    """Whoever cancels does not wait for the rest of it."""
+    heard = []
+    policy = think_first(learnt_checkpoint, listen=heard.append)
+    answers = iter([True, True, True])
+    plan = policy.infer(observe(), wanted=lambda: next(answers, False))
+    assert plan.thought.rejection == "the text was given up at token 2"
+    assert not plan.thought.valid and not heard, "nobody is to worry about it"
 
 
 @pytest.mark.parametrize("level", list(Level))
@@ -276,6 +322,27 @@ def test_a_text_is_used_while_it_is_young_and_answers_the_instruction(musing):
     assert policy._plan(observe("stop early"), None).thought is None
 
 
+@pytest.mark.parametrize(("stamp", "late"), [(15.5, False), (15.6, True)])
+def test_a_text_that_comes_too_late_for_every_plan_is_refused(musing, stamp, late):
+    policy, listener = musing(max_age=3.0)
+    engine, planned = policy._mind._second, threading.Event()
+    write = engine.write
+
+    def take_long(*arguments):
+        assert planned.wait(PATIENCE)
+        return write(*arguments)
+
+    engine.write = take_long
+    policy.infer(observe())
+    policy.infer(observe(stamp=stamp))
+    planned.set()
+    thought = listener.wait(1)
+    assert thought.observed == 12.5 and thought.text == TEXTS[GOOD] and thought.valid == (not late)
+    if late:
+        assert "the newest observation is 3.1 s younger" in thought.rejection
+        assert thought.decoded is None
+
+
 @pytest.mark.parametrize("instruction", BAD)
 def test_a_refused_text_never_reaches_a_plan(musing, instruction):
     policy, listener = musing()
@@ -315,6 +382,31 @@ def test_an_error_in_the_thread_is_told_and_does_not_end_it(musing, monkeypatch)
     monkeypatch.setattr(engine, "write", write)
     policy.infer(observe(stamp=13.0))
     assert listener.wait(2).valid
+
+
+def test_a_warm_up_gives_up_the_text_that_is_being_written(musing, monkeypatch):
+    """As when a camera's resolution changes: it works in the very buffers of the text."""
+    policy, listener = musing()
+    policy.infer(observe())
+    listener.wait(1)
+    thinker, pieces = policy._mind._thinker, iter(range(9))
+    go_on, rests = thinker._proceed, thinker._rests
+    half_way, asked = threading.Event(), threading.Event()
+
+    def proceed(task):
+        if next(pieces, None) is None:
+            half_way.set()
+            assert asked.wait(PATIENCE)
+        return go_on(task)
+
+    monkeypatch.setattr(thinker, "_proceed", proceed)
+    monkeypatch.setattr(thinker, "_rests", lambda: asked.set() or rests())
+    thinker.offer(observe(stamp=20.0))
+    assert half_way.wait(PATIENCE)
+    policy._mind.warm_up(((70, 90), (70, 90)), [1])
+    policy.infer(observe(stamp=30.0))
+    thought = listener.wait(2)
+    assert thought.observed == 30.0 and thought.text == TEXTS[GOOD]
 
 
 def test_close_ends_the_thread_and_plans_go_on_without(musing):

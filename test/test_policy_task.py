@@ -10,7 +10,7 @@ import pytest
 from dm0_ros.errors import InstructionError, PlanError
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
-from dm0_ros.policy.protocol import Latency, Plan, PolicySpec
+from dm0_ros.policy.protocol import Latency, Plan, PolicySpec, always
 from dm0_ros.policy.reasoning import Thought
 from dm0_ros.policy.task import Task, TaskSettings
 from dm0_ros.policy.verdict import Outcome
@@ -40,14 +40,15 @@ class ScriptedPolicy:
     def __init__(self):
         self.motion, self.progress, self.error = 0.5, math.nan, None
         self.seen, self.resets, self.while_planning = [], 0, lambda: None
-        self.thought = None
+        self.thought, self.wanted = None, []
 
     def reset(self):
         self.resets += 1
 
-    def infer(self, observation, prefix=None):
+    def infer(self, observation, prefix=None, wanted=always):
         self.seen.append(observation)
         self.while_planning()
+        self.wanted.append(wanted())
         if self.error:
             raise self.error
         values = np.tile(observation.state + self.motion, (3, 1))
@@ -208,7 +209,7 @@ def test_plan_that_was_overtaken_by_a_cancel_is_not_published():
     bench = Bench()
     bench.policy.while_planning = lambda: bench.task.end(Outcome.CANCELLED, "enough")
     assert bench.run(1.0).outcome is Outcome.CANCELLED
-    assert not bench.plans
+    assert not bench.plans and bench.policy.wanted == [False]
 
 
 def test_cancel_leaves_a_plan_to_stay_where_the_robot_is():
@@ -221,7 +222,19 @@ def test_cancel_leaves_a_plan_to_stay_where_the_robot_is():
     last = bench.plans[-1]
     assert last.values.shape == (1, len(NAMES)) and last.start == bench.time
     np.testing.assert_allclose(last.values[0, :-1], 0.3)
-    assert bench.task.plans == len(bench.plans) and bench.policy.resets == 1
+    assert bench.task.plans == len(bench.plans)
+
+
+def test_nothing_is_thought_about_an_instruction_that_is_over():
+    bench = Bench()
+    bench.policy.while_planning = lambda: bench.task.end(Outcome.CANCELLED, "enough")
+    bench.task.run()
+    assert bench.policy.resets == 2, "once before, once behind"
+    bench = Bench()
+    bench.policy.while_planning = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        bench.task.run()
+    assert bench.policy.resets == 2
 
 
 def test_cancel_without_joint_states_publishes_nothing_more():
@@ -232,3 +245,27 @@ def test_cancel_without_joint_states_publishes_nothing_more():
     bench.task.end(Outcome.CANCELLED, "enough")
     assert bench.task.run().outcome is Outcome.CANCELLED
     assert len(bench.plans) == count and "old" in bench.task.complaint
+
+
+def test_plan_that_was_overtaken_by_a_stop_is_not_published():
+    bench = Bench()
+
+    def stop():
+        bench.fault = "the executor has stopped: stop requested"
+
+    bench.policy.while_planning = stop
+    verdict = bench.run(1.0)
+    assert (verdict.outcome, verdict.message) == (Outcome.FAULT, bench.fault)
+    assert not bench.plans and bench.policy.wanted == [False]
+
+
+def test_plan_that_was_overtaken_by_the_time_limit_is_not_published():
+    bench = Bench(time_limit=3.0)
+
+    def take_long():
+        bench.time += 5.0
+        bench.feel(0.3)
+
+    bench.policy.while_planning = take_long
+    assert bench.run(1.0).outcome is Outcome.TIME_LIMIT
+    assert not bench.plans and bench.policy.wanted == [False]

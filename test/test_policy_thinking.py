@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.reasoning import Thought
 from dm0_ros.policy.thinking import Thinker
@@ -57,9 +58,9 @@ def make():
         def fail(observation, error):
             return think(observation, f"{type(error).__name__}: {error}")
 
-        thinker = Thinker(write, fail, listen, period, **more)
-        thinker.start()
+        thinker = Thinker(write, **{"fail": fail, "listen": listen, "period": period, **more})
         made.append((thinker, write))
+        thinker.start()
         return thinker, heard, arrived
 
     yield build
@@ -212,3 +213,32 @@ def test_it_prepares_in_its_own_thread(make):
     names = []
     make(Writing(), prepare=lambda: names.append(threading.current_thread().name))
     assert names == ["reasoning"]
+
+
+def break_down(*_arguments):
+    raise AssertionError("the field must be a float")
+
+
+WORDS = "the thread that reasons ended with AssertionError: the field must be a float; load"
+
+
+@pytest.mark.parametrize("broken", ["listen", "fail"])
+def test_what_ends_the_thread_is_raised_where_plans_are_made(make, broken):
+    def write(observation, _proceed):
+        return 1 / 0 if broken == "fail" else think(observation)
+
+    thinker, _, _ = make(write, **{broken: break_down})
+    thinker.offer(observe(1.0))
+    thinker._thread.join(PATIENCE)
+    assert not thinker._thread.is_alive() and rests(thinker), "a plan alone would wait forever"
+    for alone in (False, True):
+        with pytest.raises(Dm0Error, match=WORDS), thinker.plan(alone):
+            pass
+    assert not thinker._planning
+    with pytest.raises(Dm0Error, match=WORDS):
+        thinker.offer(observe(2.0))
+
+
+def test_a_thread_that_could_not_be_prepared_did_not_start(make):
+    with pytest.raises(Dm0Error, match=WORDS):
+        make(Writing(), prepare=break_down)

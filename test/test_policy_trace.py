@@ -16,7 +16,7 @@ from dm0_ros.errors import Dm0Error
 from dm0_ros.model.guidance import Guidance
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
-from dm0_ros.policy.protocol import Latency, Observation, Plan, Prefix
+from dm0_ros.policy.protocol import Latency, Observation, Plan, Prefix, always
 from dm0_ros.policy.reasoning import Memory, ReasoningMode, ReasoningOptions
 from dm0_ros.policy.registry import load_policy
 from dm0_ros.policy.task import Task, TaskSettings
@@ -116,6 +116,19 @@ def test_a_skipped_plan_counts_like_a_made_one(tiny_checkpoint):
     np.testing.assert_array_equal(policy.infer(observe(1, 12.7)).values, expected.values)
 
 
+def test_a_skipped_plan_draws_the_numbers_of_its_text(learnt_checkpoint):
+    """However many those were: nobody knows how long a text was that is not made again."""
+    options = ReasoningOptions(ReasoningMode.EVERY_PLAN, temperature=30.0)
+    policy = load_policy(learnt_checkpoint, ROBOT, reasoning=options)
+    policy.infer(observe(0))
+    expected = policy.infer(observe(1, 12.7))
+    policy.reset()
+    policy.skip()
+    found = policy.infer(observe(1, 12.7))
+    assert found.thought.token_ids == expected.thought.token_ids
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
 def test_plans_that_continue_others_are_made_again_from_their_trace(tiny_checkpoint):
     def load():
         options = EngineOptions(guidance=Guidance.IDENTITY)
@@ -172,7 +185,7 @@ class Planner:
     def reset(self):
         pass
 
-    def infer(self, observation, prefix=None):
+    def infer(self, observation, prefix=None, wanted=always):
         spec = self.spec
         values, latency = np.tile(observation.state, (6, 1)), Latency(1.0, 1.0, 0.0, 1.0)
         names = spec.action_names

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag through a policy: what was seen and planned live, or a name for what is missing."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from replay_recordings import PERIOD, ROBOT, losing, record
 
 from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.normalisation import compute_stats, save_stats
+from dm0_ros.policy.reasoning import ReasoningMode, ReasoningOptions
 from dm0_ros.policy.wire import read_plan
 from dm0_ros.replay.bag import BagWriter, read_messages, read_raw
 from dm0_ros.replay.lateness import Lateness
@@ -65,6 +67,22 @@ def test_a_checkpoint_that_cannot_reason_replays_one_that_did(tiny_checkpoint, t
     figures = replay(prepare(tmp_path / "bag", Wishes()), Wishes())
     assert figures["plans"] and figures["max_abs_difference"] == 0.0
     assert any("reasoned (asynchronous)" in s and "cannot" in s for s in figures["differences"])
+
+
+@pytest.mark.parametrize("seconds", [1e-9, math.inf])
+def test_texts_that_are_not_what_they_were_are_named(learnt_checkpoint, tmp_path, seconds):
+    thinking = ReasoningOptions(ReasoningMode.EVERY_PLAN, seconds=seconds)
+    tasks = ("touch the red block",)
+    record(tmp_path / "bag", learnt_checkpoint, tasks, reasoning="every_plan", thinking=thinking)
+    figures = replay(prepare(tmp_path / "bag", Wishes()), Wishes())
+    count = figures["plans"]
+    found = [one for one in figures["differences"] if "texts" in one]
+    sentence = (
+        f"{count} of {count} texts are not those of the live policy; the first: plan 1, live none "
+        "was seen, now one of "
+    )
+    assert [one[: len(sentence)] for one in found] == [sentence] * (seconds < 1)
+    assert (figures["max_abs_difference"] > 1e-4) == (seconds < 1)
 
 
 def test_a_picture_that_is_not_in_the_bag_costs_only_the_plans_that_saw_it(

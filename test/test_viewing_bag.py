@@ -41,7 +41,7 @@ def run(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
-def make_plan(seconds, epoch=0):
+def make_plan(seconds, epoch=0, instruction="touch it"):
     """Ten rows, a tenth of a second each: every column rises from its home by 0.01 a row."""
     names = SPEC.column_names
     home = np.array([SPEC.home[name] for name in names])
@@ -58,7 +58,7 @@ def make_plan(seconds, epoch=0):
         rows=10,
         values=(home + 0.01 * np.arange(10)[:, None]).ravel(),
         progress=NAN,
-        instruction="touch it",
+        instruction=instruction,
         policy="none",
         latency_ms=np.array([1, 20, 300, 4], np.float32),
     )
@@ -200,6 +200,59 @@ def test_pictures_with_plan_and_scaffold(told):
     words = [text for (text,) in told["scaffold"]["TextDocument:text"]]
     assert "reach the cup" in words[0] and "as it was written" in words[0]
     assert "refused" in words[1] and "reach" not in words[1]
+
+
+def moments_of(file, entity, component):
+    """When something of an entity was told: s after BEGIN."""
+    from rerun.chunk import RrdReader
+
+    found = []
+    for chunk in RrdReader(file).stream():
+        batch = chunk.to_record_batch()
+        if chunk.entity_path.strip("/") == entity and component in batch.schema.names:
+            times = batch.column("ros_time").cast("int64").to_pylist()
+            there = batch.column(component).to_pylist()
+            found += [t / 1e9 - BEGIN for t, what in zip(times, there, strict=True) if what]
+    return sorted(found)
+
+
+def test_the_first_words_about_another_instruction_stay(tmp_path):
+    """They are about a picture from before the plan that ended the words before them."""
+    pytest.importorskip("rerun")
+    writer = BagWriter(tmp_path / "bag")
+    write(writer, "/action_chunk", BEGIN + 0.1, make_plan(BEGIN))
+    write(writer, "/scaffold", BEGIN + 0.2, make_scaffold(BEGIN))
+    later = make_plan(BEGIN + 0.4, instruction="go home")
+    later.header = make_header(BEGIN + 0.5, "base")
+    write(writer, "/action_chunk", BEGIN + 0.51, later)
+    write(writer, "/scaffold", BEGIN + 0.7, make_scaffold(BEGIN + 0.4))
+    writer.close()
+    file = tmp_path / "view.rrd"
+    assert run("franka", "--bag", tmp_path / "bag", "--save", file).returncode == 0
+    words = moments_of(file, "scaffold", "TextDocument:text")
+    assert moments_of(file, "scaffold", "Clear:is_recursive") == pytest.approx([0.5], abs=1e-5)
+    assert words == pytest.approx([0.0, 0.5], abs=1e-5), "they would go as soon as they came"
+
+
+def test_a_plan_is_shown_to_a_camera_on_the_robots_root(tmp_path):
+    pytest.importorskip("rerun")
+    spec = load_robot("mobile_aloha")
+    names = spec.column_names
+    still = make_plan(BEGIN)
+    still.names, still.rows = list(names), 2
+    still.values = np.tile([spec.home[name] for name in names], 2)
+    writer = BagWriter(tmp_path / "bag")
+    write(writer, "/action_chunk", BEGIN + 0.01, still)
+    image = make_image(BEGIN + 0.02, np.zeros((PIXELS, PIXELS, 3), np.uint8))
+    for slot in ("high", "left_hand"):
+        write(writer, f"/camera/{slot}/image_raw", BEGIN + 0.03, image)
+    writer.close()
+    file = tmp_path / "view.rrd"
+    result = run("mobile_aloha", "--bag", tmp_path / "bag", "--save", file)
+    assert result.returncode == 0, result.stderr
+    strips = "LineStrips2D:strips"
+    assert moments_of(file, "camera/high/plan", strips) == pytest.approx([0.02], abs=1e-5)
+    assert not moments_of(file, "camera/left_hand/plan", strips), "it moves with the arm"
 
 
 def test_graph_in_a_namespace(tmp_path):

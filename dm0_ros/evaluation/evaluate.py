@@ -31,6 +31,7 @@ from dm0_ros.replay.plans import RecordedPlan
 from dm0_ros.replay.rehearsal import Rehearsal
 from dm0_ros.replay.rehearsal import summarise as summarise_rehearsal
 from dm0_ros.replay.run import Subject, Wishes, make_options, prepare
+from dm0_ros.replay.texts import TextCheck
 from dm0_ros.replay.walk import Listener, Step, Walk
 
 CHECKPOINT, AGAINST = "checkpoint", "against"
@@ -112,7 +113,7 @@ class _Evaluation:
         self._judge = Judge(
             spec, robot, self._actions, self._episodes, self._ranges, self._scaffolds
         )
-        self._sheet = Sheet(spec, self._judge.poses.arms)
+        self._sheet, self._texts = Sheet(spec, self._judge.poses.arms), TextCheck()
         self._witness: Witness = Moments(bag, wishes, subject, self._ranges, self._episodes.found)
         self._rehearsal = self._motion = None
         if wishes.lateness is not None:
@@ -145,6 +146,7 @@ class _Evaluation:
 
     def _show(self, step: Step) -> None:
         self._sheet.add(step, self._judge.show(step))
+        self._texts.add(step)
         if self._rehearsal is not None:
             self._rehearsal.show(step)
         self._look()
@@ -189,7 +191,7 @@ class _Evaluation:
             ),
             "scaffold_source": self._scaffolds.source,
             "plans_to_stay": walk.still,
-            "differences": subject.differences,
+            "differences": [*subject.differences, *self._texts.tell()],
             "oddities": watchman.summarise(self._subject.layout.contents.begin),
             "executor": None if self._rehearsal is None else summarise_rehearsal(self._rehearsal),
             "timing": {

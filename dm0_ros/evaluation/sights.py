@@ -13,7 +13,7 @@ from dm0_ros.evaluation.judging import Judged
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.policy.reasoning import Thought
 from dm0_ros.policy.wire import as_published
-from dm0_ros.robots.cameras import Projection
+from dm0_ros.robots.cameras import find_still
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.scaffold.drawing import draw_box, draw_path, draw_trail, draw_waypoints, enlarge
 from dm0_ros.scaffold.places import box_to_pixels, to_pixels
@@ -45,11 +45,8 @@ class Sights:
 
     def __init__(self, robot: RobotSpec) -> None:
         self._tools = ToolPaths(robot) if robot.end_effectors else None
-        still = {None, self._tools.frame if self._tools else None}
         cameras = robot.simulation.cameras if robot.simulation else {}
-        self._projections = {
-            slot: Projection.of(camera) for slot, camera in cameras.items() if camera.link in still
-        }
+        self._projections = find_still(robot, self._tools.frame if self._tools else None)
         self._carried = set(cameras) - set(self._projections)
 
     def find_ways(self, judged: Judged) -> Ways | None:

@@ -56,7 +56,8 @@ def message_from_thought(thought: Thought, frame: str) -> SpatialScaffold:
     message.subtask = scaffold.subtask
     message.action_tokens = list(scaffold.actions)
     if scaffold.box is not None:
-        message.box = box_to_pixels(scaffold.box, *size)
+        # The setter takes numbers of the message's own type only, where it checks at all.
+        message.box = box_to_pixels(scaffold.box, *size).astype(np.float32)
     trajectory: list[float] = []
     for path in scaffold.paths.values():
         trajectory += [math.nan] * 2 * bool(trajectory) + to_pixels(path, *size).ravel().tolist()

@@ -23,7 +23,7 @@ from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.stamps import read_clock, to_seconds
 from dm0_ros.policy.protocol import Plan
 from dm0_ros.policy.wire import read_plan
-from dm0_ros.robots.cameras import Projection
+from dm0_ros.robots.cameras import Projection, find_still
 from dm0_ros.robots.description import find_root, load_urdf
 from dm0_ros.robots.loading import load_robot
 from dm0_ros.robots.spec import RobotSpec
@@ -80,7 +80,7 @@ class OverlayNode(Node):
         self._sketched = -math.inf  # s: stamp of the picture that the scaffold is about
         self._relevance = Relevance()
         self._status = ExecutorStatus()
-        self._projections = _find_projections(self._spec)
+        self._projections = find_still(self._spec, self._tools.frame)
         self._open(compressed)
 
     def _find_table(self) -> float:
@@ -232,11 +232,6 @@ def drawn_slots(spec: RobotSpec) -> list[str]:
     known = spec.simulation.cameras if spec.simulation else {}
     still = (None, find_root(load_urdf(spec)))
     return [slot for slot in spec.camera_slots if slot not in known or known[slot].link in still]
-
-
-def _find_projections(spec: RobotSpec) -> dict[str, Projection]:
-    known = spec.simulation.cameras if spec.simulation else {}
-    return {slot: Projection.of(known[slot]) for slot in drawn_slots(spec) if slot in known}
 
 
 def main() -> int:

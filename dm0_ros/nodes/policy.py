@@ -6,6 +6,7 @@ The network works in one thread of its own, from its loading on; ROS is served b
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 
@@ -24,6 +25,7 @@ from dm0_ros.nodes.pictures import find_camera_topic
 from dm0_ros.nodes.quality import COMMAND, SENSOR, STATUS
 from dm0_ros.nodes.reasoning import Reasoning, declare_reasoning
 from dm0_ros.nodes.stamps import to_seconds
+from dm0_ros.nodes.stop_guard import StopGuard
 from dm0_ros.nodes.tracing import Tracing, collect_facts
 from dm0_ros.policy.commitment import Execution
 from dm0_ros.policy.gathering import Gatherer
@@ -46,6 +48,7 @@ class PolicyNode(GoalNode):
         super().__init__("policy")
         self._declare_parameters()
         self._status = ExecutorStatus()
+        self._guard = StopGuard()
         self._sequence = 0
 
     def _declare_parameters(self) -> None:
@@ -89,9 +92,11 @@ class PolicyNode(GoalNode):
         options = self._reasoning.read_options(settings)
         self.employ()
         limit = self.value("load_timeout")
+        loading = self._worker.submit(self._load, options)
         try:
-            self._policy = self._worker.submit(self._load, options).result(limit)
+            self._policy = loading.result(limit)
         except FutureTimeoutError as error:
+            loading.add_done_callback(_close_late)
             raise Dm0Error(
                 f"the checkpoint was not ready within {limit:g} s; raise load_timeout"
             ) from error
@@ -125,7 +130,11 @@ class PolicyNode(GoalNode):
             seed=self.value("seed"),
             reasoning=reasoning,
         )
-        latency, spec = policy.warm_up(), policy.spec
+        try:
+            latency, spec = policy.warm_up(), policy.spec
+        except Exception:
+            policy.close()  # it may reason already, in a thread that nobody else would end
+            raise
         self.get_logger().info(
             f"{spec.name} is ready: pictures from {', '.join(spec.camera_slots)}, "
             f"{spec.horizon} rows of {spec.step:g} s, {latency.total:.0f} ms a plan, "
@@ -174,18 +183,11 @@ class PolicyNode(GoalNode):
 
     def _take_status(self, message: ExecutorStatus) -> None:
         self._status = message
-
-    def _find_fault(self) -> str:
-        status = self._status
-        if not status.needs_reset and status.state != ExecutorStatus.FAULT:
-            return ""
-        return (
-            f"the executor has stopped: {status.reason}; "
-            "reset it (service executor/reset) once that is safe"
-        )
+        self._guard.note(message)
 
     def _make_task(self, instruction: str, time_limit: float) -> Task:
         self._policy.check_instruction(instruction)
+        self._guard.begin()
         robot = self._robot.executor
         names = ("observation_timeout", "progress_threshold", "rest_time")
         settings = TaskSettings(
@@ -204,7 +206,7 @@ class PolicyNode(GoalNode):
             publish=partial(self._publish, instruction),
             look=self._look,
             now=self.now,
-            find_fault=self._find_fault,
+            find_fault=self._guard.find_fault,
             monotonic=self.choose_stopwatch(),
             witness=self._tracing.tell,
         )
@@ -220,7 +222,7 @@ class PolicyNode(GoalNode):
         message.header.frame_id = self._robot.end_effectors[0].base
         # One that was started anew goes on from the plan in use, or its plans would count as old.
         self._sequence = max(self._sequence, self._status.sequence) + 1
-        message.sequence, message.epoch = self._sequence, self._status.epoch
+        message.sequence, message.epoch = self._sequence, self._guard.epoch
         message.instruction, message.policy = instruction, self._policy.spec.name
         self._chunks.publish(message)
         self._diagnostics.add(plan)
@@ -235,6 +237,12 @@ class PolicyNode(GoalNode):
         """See `GoalNode`."""
         task = self._server.errand
         return task.complaint if task else ""
+
+
+def _close_late(loading: Future) -> None:
+    """End a policy that was loaded when nobody waited for it any more."""
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().close()
 
 
 def main() -> int:

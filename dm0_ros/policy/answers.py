@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -14,10 +15,10 @@ from dm0_ros.engine import Ending, Reasoning, Text
 from dm0_ros.errors import ScaffoldError
 from dm0_ros.policy.discrete import DiscreteActions
 from dm0_ros.policy.loading import Dm0Parts
-from dm0_ros.policy.prompt import encode_cue, find_stop
+from dm0_ros.policy.prompt import encode_cue, encode_lines, find_stop
 from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.reasoning import ReasoningOptions, Thought, choose_levels
-from dm0_ros.scaffold.content import Rejection, Scaffold
+from dm0_ros.scaffold.content import Rejection, Scaffold, name_paths
 from dm0_ros.scaffold.grammar import load_grammar
 from dm0_ros.scaffold.levels import Level
 
@@ -40,6 +41,7 @@ class Answers:
         self._levels = choose_levels(options.level, parts.settings)
         self._grammar = load_grammar(settings.grammar)
         self._stop_ids = frozenset({find_stop(parts.tokenizer)})
+        self._paths = name_paths(parts.arms)
         self._horizon = parts.engine.config.chunk_size
         self._seed = seed
         self._generator = torch.Generator("cpu")
@@ -47,16 +49,17 @@ class Answers:
         self.actions = DiscreteActions(
             parts.layout, parts.stats, parts.settings.normalisation, settings.action_rows
         )
-        self.reset()
+        self.begin(0)
 
     @property
     def limit(self) -> int:
         """Tokens of a text at most."""
         return self._settings.limit
 
-    def reset(self) -> None:
-        """Draw from the seed again."""
-        self._generator.manual_seed(self._seed)
+    def begin(self, number: int) -> None:
+        """Draw for the ``number``-th text of a task, whatever was drawn for those before it."""
+        numbers = np.random.SeedSequence((self._seed, number))
+        self._generator.manual_seed(int(numbers.generate_state(1)[0]))
 
     def ask(self, instruction: str) -> str:
         """The instruction as the question that it was in training."""
@@ -83,6 +86,8 @@ class Answers:
             return replace(thought, rejection=cut)
         try:
             scaffold = self._parse(written)
+            self._check_paths(scaffold)
+            self._check_spelling(written, text.token_ids)
             decoded = None
             if Level.ACTION in self._levels:
                 state = observation.state
@@ -105,6 +110,35 @@ class Answers:
             last, wanted = levels[-1].value, self._levels[-1].value
             raise ScaffoldError(f"the text ends after {last}; it should end after {wanted}")
         return found
+
+    def _check_paths(self, scaffold: Scaffold) -> None:
+        """Raise `ScaffoldError` for paths that no text of this checkpoint and robot has."""
+        rows = self._settings.path_rows
+        for name, points in scaffold.paths.items():
+            if name not in self._paths:
+                raise ScaffoldError(
+                    f"there is a path {name}; this robot's are {', '.join(self._paths)}"
+                )
+            if len(points) != len(rows):
+                raise ScaffoldError(
+                    f"path {name} has {len(points)} points; the path_rows are {len(rows)}"
+                )
+
+    def _check_spelling(self, written: str, token_ids: Sequence[int]) -> None:
+        """Raise `ScaffoldError` for tokens that no text of the training has.
+
+        The actions see tokens. Unknown ones leave no trace in the words, and the same words can
+        be spelt in many ways, of which the action expert has seen one.
+        """
+        spelt = [token for line in encode_lines(self._tokenizer, written) for token in line]
+        pairs = enumerate(zip_longest(token_ids, spelt, fillvalue="missing"), 1)
+        wrong = next(((place, *pair) for place, pair in pairs if pair[0] != pair[1]), None)
+        if wrong is not None:
+            place, found, due = wrong
+            raise ScaffoldError(
+                f"token {place} is {found}; in the only spelling of this text that was learnt it "
+                f"is {due}"
+            )
 
     def _is_complete(self, token_ids: Sequence[int]) -> bool:
         written = self._tokenizer.decode(token_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from dm0_ros.policy.minds import Mind, Musing, Recalling, Silent, Speaking
 from dm0_ros.policy.observation import check_observation
 from dm0_ros.policy.progress import ProgressTracker
 from dm0_ros.policy.prompt import clean_instruction, encode_prompt
-from dm0_ros.policy.protocol import Latency, Observation, Plan, PolicySpec, Prefix
+from dm0_ros.policy.protocol import Latency, Observation, Plan, PolicySpec, Prefix, always
 from dm0_ros.policy.reasoning import ReasoningMode, ReasoningOptions, Thought, check_mode
 from dm0_ros.policy.settings import PolicySettings
 from dm0_ros.robots.spec import RobotSpec
@@ -102,8 +102,9 @@ class Dm0Policy:
         self._engine.forget()
 
     def skip(self) -> None:
-        """Draw the noise of a plan that is not made."""
+        """Draw the noise of a plan that is not made, and count it."""
         self._draw_noise()
+        self._mind.skip()
 
     def close(self) -> None:
         """End the thread that reasons, where there is one."""
@@ -135,14 +136,21 @@ class Dm0Policy:
         self.reset()
         return plan.latency
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Plan:
+    def infer(
+        self,
+        observation: Observation,
+        prefix: Prefix | None = None,
+        wanted: Callable[[], bool] = always,
+    ) -> Plan:
         """Plan for one observation, guided by ``prefix`` where `PolicySpec.needs_prefix`.
 
+        A text that the plan waits for is given up as soon as the plan is not ``wanted``.
         The same observations after `reset` give the same plans. Raises `ObservationError`,
         `InstructionError`, or `PlanError` where the network's output is not finite.
         """
-        plan = self._plan(observation, prefix)
-        self._mind.note(observation, plan.thought)
+        plan = self._plan(observation, prefix, wanted)
+        if wanted():  # else what was cut short would be told as the network's fault
+            self._mind.note(observation, plan.thought)
         return plan
 
     def discrete_plan(self, thought: Thought) -> Plan:
@@ -163,13 +171,18 @@ class Dm0Policy:
         latency = Latency(0.0, 0.0, thought.milliseconds, 0.0)
         return self._make_plan(thought.observed, self._clip(values), math.nan, latency, thought)
 
-    def _plan(self, observation: Observation, prefix: Prefix | None) -> Plan:
+    def _plan(
+        self,
+        observation: Observation,
+        prefix: Prefix | None,
+        wanted: Callable[[], bool] = always,
+    ) -> Plan:
         begin = time.perf_counter()
         check_observation(observation, self.spec)
         progress = self._progress.update(observation.stamp)
         request = self._request(observation, progress, prefix)
         self._prepare(tuple(frame.shape[:2] for frame in request.frames), [1])
-        result, thought = self._mind.infer(request, observation)
+        result, thought = self._mind.infer(request, observation, wanted)
         values = self._decode(result.actions, observation.state)
         if thought is not None and thought.decoded is not None:
             thought = self._check(thought, result.actions, observation)

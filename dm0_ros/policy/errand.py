@@ -58,12 +58,8 @@ class Errand(ABC):
 
     def step(self) -> Verdict | None:
         """Think once if there is something new to think about; returns the end if it has come."""
-        if self._end:
-            return self._end
-        if self.elapsed >= self._limits.time_limit:
-            return Verdict(Outcome.TIME_LIMIT, self._describe_delay())
-        if fault := self._watch():
-            return Verdict(Outcome.FAULT, fault)
+        if verdict := self._find_end():
+            return verdict
         if self._monotonic() - self._thought < self._limits.period:
             return None
         try:
@@ -74,6 +70,16 @@ class Errand(ABC):
             return Verdict(Outcome.REJECTED, str(error))
         except Dm0Error as error:
             return Verdict(Outcome.FAULT, str(error))
+
+    def _find_end(self) -> Verdict | None:
+        """The end, where it has come from outside: from a person, the clock or the robot."""
+        if self._end:
+            return self._end
+        if self.elapsed >= self._limits.time_limit:
+            return Verdict(Outcome.TIME_LIMIT, self._describe_delay())
+        if fault := self._watch():
+            return Verdict(Outcome.FAULT, fault)
+        return None
 
     @abstractmethod
     def _think(self) -> Verdict | None:

@@ -33,6 +33,7 @@ class Dm0Parts:
     stats: NormStats
     settings: PolicySettings
     layout: Layout
+    arms: tuple[str, ...]  # the robot's end effectors
 
 
 def load_parts(
@@ -74,7 +75,8 @@ def load_parts(
     if mode is not ReasoningMode.OFF:
         options = _make_room(folder, options, tokenizer, settings)
     engine = Engine(model, options, preparer)
-    return Dm0Parts(engine, tokenizer, stats, settings, layout)
+    arms = tuple(end.name for end in robot.end_effectors)
+    return Dm0Parts(engine, tokenizer, stats, settings, layout, arms)
 
 
 def _check_sizes(

@@ -18,6 +18,7 @@ from dm0_ros.policy.reasoning import Memory, ReasoningOptions, Thought
 from dm0_ros.policy.thinking import Thinker
 
 Sizes = tuple[tuple[int, int], ...]
+Wanted = Callable[[], bool]
 
 
 class Mind(Protocol):
@@ -26,8 +27,13 @@ class Mind(Protocol):
     def ask(self, instruction: str) -> str:
         """What the prompt says for an instruction."""
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
-        """The network's answer, and the text that was written for it or that it saw."""
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
+        """The network's answer, and the text that was written for it or that it saw.
+
+        A text that the answer waits for is given up when the answer is no longer ``wanted``.
+        """
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
         """A plan was made of this, and is not just a trial."""
@@ -37,6 +43,9 @@ class Mind(Protocol):
 
     def warm_up(self, sizes: Sizes, texts: Sequence[int]) -> None:
         """Capture what pictures of ``sizes`` and prompts of so many tokens need."""
+
+    def skip(self) -> None:
+        """A plan was not made that counts all the same."""
 
     def reset(self) -> None:
         """Forget the task."""
@@ -54,7 +63,9 @@ class Silent:
     def ask(self, instruction: str) -> str:
         return instruction
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         return self._engine.infer([request])[0], None
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
@@ -65,6 +76,9 @@ class Silent:
 
     def warm_up(self, sizes: Sizes, texts: Sequence[int]) -> None:
         self._engine.warm_up(sizes, texts)
+
+    def skip(self) -> None:
+        pass
 
     def reset(self) -> None:
         pass
@@ -81,11 +95,14 @@ class Speaking(Silent):
     ) -> None:
         super().__init__(engine)
         self._answers, self._listen = answers, listen
+        self._plans = 0  # of the task, made or skipped
 
     def ask(self, instruction: str) -> str:
         return self._answers.ask(instruction)
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         thoughts: list[Thought] = []
 
         def accept(_index: int, text: Text) -> bool:
@@ -93,7 +110,9 @@ class Speaking(Silent):
             return thoughts[0].valid
 
         request = replace(request, cue_ids=self._answers.cue)
-        result = self._engine.infer([request], self._answers.reasoning(), accept)[0]
+        self._answers.begin(self._plans)
+        self._plans += 1
+        result = self._engine.infer([request], self._answers.reasoning(wanted), accept)[0]
         return result, replace(thoughts[0], milliseconds=self._engine.timing.reasoning)
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
@@ -104,8 +123,12 @@ class Speaking(Silent):
         self._engine.warm_up(sizes, lengthen(texts, self._answers, self._engine))
         warm_up_text(self._engine, self._answers, sizes, texts, actions=True)
 
+    def skip(self) -> None:
+        self._plans += 1
+
     def reset(self) -> None:
-        self._answers.reset()
+        self._plans = 0
+        self._answers.begin(0)
 
 
 class Recalling(Silent):
@@ -118,7 +141,9 @@ class Recalling(Silent):
     def ask(self, instruction: str) -> str:
         return self._answers.ask(instruction)
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         seen = self._memory.token_ids
         request = request if seen is None else show(request, self._answers.cue, seen)
         return self._engine.infer([request])[0], None
@@ -142,11 +167,14 @@ class Musing(Speaking):
         self._second = engine.fork()
         self._make_request, self._max_age = request, options.max_age
         self._started = False
+        self._planned = -math.inf  # s: stamp of the newest observation that was planned for
         self._thinker = Thinker(
             self._write, answers.fail, options.listen, options.period, use_one_thread
         )
 
-    def infer(self, request: Request, observation: Observation) -> tuple[Result, Thought | None]:
+    def infer(
+        self, request: Request, observation: Observation, wanted: Wanted
+    ) -> tuple[Result, Thought | None]:
         with self._thinker.plan():
             thought = self._find_thought(observation)
             if thought is not None:
@@ -155,6 +183,7 @@ class Musing(Speaking):
 
     def note(self, observation: Observation, thought: Thought | None) -> None:
         self._start()
+        self._planned = observation.stamp
         self._thinker.offer(observation)
 
     def try_out(self, observation: Observation) -> None:
@@ -162,12 +191,15 @@ class Musing(Speaking):
         self._start()
 
     def warm_up(self, sizes: Sizes, texts: Sequence[int]) -> None:
+        # It works in the buffers of a text that is half written, which is given up before.
+        self._thinker.reset()
         with self._thinker.plan(alone=True):
             self._engine.warm_up(sizes, lengthen(texts, self._answers, self._engine))
             warm_up_text(self._second, self._answers, sizes, texts, actions=False)
 
     def reset(self) -> None:
         self._thinker.reset()
+        self._planned = -math.inf
         super().reset()
 
     def close(self) -> None:
@@ -179,8 +211,10 @@ class Musing(Speaking):
         self._started = True
         # What a thread says of the number of its threads counts for those that come later, too.
         threads = torch.get_num_threads()
-        self._thinker.start()
-        torch.set_num_threads(threads)
+        try:
+            self._thinker.start()
+        finally:
+            torch.set_num_threads(threads)
 
     def _find_thought(self, observation: Observation) -> Thought | None:
         thought = self._thinker.thought
@@ -193,7 +227,20 @@ class Musing(Speaking):
         proceed()
         request = replace(self._make_request(observation), cue_ids=self._answers.cue)
         (text,) = self._second.write([request], self._answers.reasoning(proceed))
-        return self._answers.read(text, observation, self._second.timing.total)
+        thought = self._answers.read(text, observation, self._second.timing.total)
+        late = self._planned - observation.stamp
+        if thought.valid and late > self._max_age:
+            return refuse_late(thought, late, self._max_age)
+        return thought
+
+
+def refuse_late(thought: Thought, late: float, allowed: float) -> Thought:
+    """The thought as one that came ``late`` s after its observation, and not ``allowed`` s."""
+    rejection = (
+        f"the text came too late: the newest observation is {late:.1f} s younger than its own, "
+        f"and {allowed:g} s are allowed; raise reasoning_age, or ask for fewer levels"
+    )
+    return replace(thought, scaffold=None, decoded=None, rejection=rejection)
 
 
 def show(request: Request, cue: np.ndarray, text: Sequence[int]) -> Request:

@@ -61,6 +61,14 @@ def encode_cue(tokenizer: Tokenizer) -> np.ndarray:
     return np.array(tokenizer.encode(CUE), np.int64)
 
 
+def encode_lines(tokenizer: Tokenizer, text: str) -> list[list[int]]:
+    """Token ids of an answer, each line with its break encoded on its own.
+
+    So a line ends with a token, wherever the answer is cut.
+    """
+    return [tokenizer.encode(line) for line in text.splitlines(keepends=True)]
+
+
 def find_stop(tokenizer: Tokenizer) -> int:
     """The id of `STOP`. Raises `CheckpointError` where the tokenizer lacks it."""
     found = tokenizer.find(STOP)

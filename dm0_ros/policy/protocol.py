@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every policy is to the rest of the package: an observation in, a plan out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -94,6 +94,11 @@ class Plan:
     thought: Thought | None = None
 
 
+def always() -> bool:
+    """Who has no reason to give up a plan half-way asks for it so."""
+    return True
+
+
 class Policy(Protocol):
     """A policy. Not thread-safe: one caller at a time."""
 
@@ -108,9 +113,16 @@ class Policy(Protocol):
     def check_instruction(self, instruction: str) -> None:
         """Raise `InstructionError` where the instruction is empty or too long."""
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Plan:
+    def infer(
+        self,
+        observation: Observation,
+        prefix: Prefix | None = None,
+        wanted: Callable[[], bool] = always,
+    ) -> Plan:
         """Plan for one observation, which continues ``prefix`` if the policy can.
 
+        ``wanted`` says whether the plan is still of use; once it is not, what comes first, such as
+        a text, is cut short, and the plan is worth nothing.
         Raises `ObservationError` or `InstructionError` where the observation is unusable.
         """
 

@@ -70,11 +70,14 @@ class Task(Errand):
     def run(self) -> Verdict:
         """See `Errand`. One that is given up ends with a plan that stays where the robot is."""
         self._policy.reset()
-        verdict = super().run()
-        given_up = verdict is self._end or verdict.outcome is Outcome.TIME_LIMIT
-        if given_up and self.plans:
-            self._stay()
-        return verdict
+        try:
+            verdict = super().run()
+            given_up = verdict is self._end or verdict.outcome is Outcome.TIME_LIMIT
+            if given_up and self.plans:
+                self._stay()
+            return verdict
+        finally:
+            self._policy.reset()  # else a text about what is over would still be written
 
     def _think(self) -> Verdict | None:
         if self._seen == self._gatherer.newest_stamp() and self._blind_since is None:
@@ -85,9 +88,9 @@ class Task(Errand):
         self._thought = self._monotonic()
         wanted = self._policy.spec.needs_prefix
         prefix = self._commitments.commit(observation.stamp, self._look()) if wanted else None
-        plan = self._policy.infer(observation, prefix)
-        if self._end:
-            return self._end
+        plan = self._policy.infer(observation, prefix, self._is_wanted)
+        if verdict := self._find_end():
+            return verdict
         self._note_sight()
         self._seen = observation.stamp
         execution = self._look()
@@ -134,6 +137,10 @@ class Task(Errand):
         names, progress = spec.action_names, self.progress
         self._publish(Plan(self._now(), spec.step, spec.space, names, values, progress, latency))
         self.plans += 1
+
+    def _is_wanted(self) -> bool:
+        """Whether the plan that is being made may still be published."""
+        return self._find_end() is None
 
     def _watch(self) -> str:
         return self._ask_robot()

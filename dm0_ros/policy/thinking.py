@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from dm0_ros.errors import Dm0Error
 from dm0_ros.policy.protocol import Observation
 from dm0_ros.policy.reasoning import Thought
 
@@ -28,7 +29,8 @@ class Thinker:
     """Keeps a text about the newest observation. All but the thread belong to one caller.
 
     The thread pauses between two pieces of work while a plan is being made. A `write` that raises
-    is told by ``listen`` as a thought without a scaffold, made by ``fail``, and tried again.
+    is told by ``listen`` as a thought without a scaffold, made by ``fail``, and tried again. What
+    else raises ends the thread; `start`, `offer` and `plan` then raise `Dm0Error` that says so.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Thinker:
         self._writing: int | None = None  # the task that a text is being written for
         self._paused = False
         self._closed = False
+        self._error: Exception | None = None  # what ended the thread
         self._thread: threading.Thread | None = None
 
     @property
@@ -69,9 +72,11 @@ class Thinker:
             )
             self._thread.start()
             ready.wait()
+            self._check()
 
     def offer(self, observation: Observation) -> None:
         """Something newer to write about."""
+        self._check()
         with self._changed:
             self._newest = observation
             self._changed.notify_all()
@@ -84,6 +89,7 @@ class Thinker:
             if alone and self._thread is not None:
                 self._changed.wait_for(self._rests)
         try:
+            self._check()
             yield
         finally:
             with self._changed:
@@ -111,8 +117,23 @@ class Thinker:
         try:
             _give_way(NICENESS)
             self._prepare()
+            ready.set()
+            self._work()
+        except Exception as error:  # raised again where somebody can do something about it
+            with self._changed:
+                self._error, self._writing = error, None
+                self._changed.notify_all()
         finally:
             ready.set()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise Dm0Error(
+                f"the thread that reasons ended with {type(self._error).__name__}: {self._error}; "
+                "load the policy again, or choose reasoning 'off'"
+            ) from self._error
+
+    def _work(self) -> None:
         while (job := self._wait_for_work()) is not None:
             task, observation = job
             try:

@@ -23,6 +23,7 @@ from dm0_ros.replay.faults import Watchman
 from dm0_ros.replay.lateness import Lateness
 from dm0_ros.replay.layout import Layout, find_layout
 from dm0_ros.replay.rehearsal import Rehearsal, summarise
+from dm0_ros.replay.texts import TextCheck
 from dm0_ros.replay.walk import Options, Step, Walk
 from dm0_ros.robots.loading import as_simulated, load_robot
 from dm0_ros.robots.spec import RobotSpec
@@ -238,9 +239,10 @@ def replay(
     if wishes.lateness is not None:
         rehearsal = Rehearsal(subject.robot, wishes.lateness)
     walk = Walk(layout, subject.policy, subject.robot, make_options(subject, wishes), rehearsal)
-    tally, started = Tally(begin), time.perf_counter()
+    tally, texts, started = Tally(begin), TextCheck(), time.perf_counter()
     for step in walk:
         tally.add(step)
+        texts.add(step)
         if rehearsal is not None:
             rehearsal.show(step)
         watch(step, walk.watchman)
@@ -259,7 +261,7 @@ def replay(
         "seconds": seconds,
         "real_time_factor": seconds / took,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "differences": subject.differences,
+        "differences": [*subject.differences, *texts.tell()],
         "oddities": watchman.summarise(begin),
         "executor": None if rehearsal is None else summarise(rehearsal),
     }

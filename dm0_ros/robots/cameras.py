@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dm0_ros.robots.spec import SimulatedCamera
+from dm0_ros.robots.spec import RobotSpec, SimulatedCamera
 
 
 def look_at(position, target, up) -> np.ndarray:
@@ -61,3 +61,13 @@ class Projection:
         depth = np.where(seen[:, 2] > 1e-6, seen[:, 2], np.nan)
         centre = np.array([self.width, self.height]) / 2
         return centre + self.focal * seen[:, :2] / depth[:, None]
+
+
+def find_still(robot: RobotSpec, root: str | None) -> dict[str, Projection]:
+    """By slot, in the frame of the URDF's ``root``: of the cameras that no other link carries."""
+    cameras = robot.simulation.cameras if robot.simulation else {}
+    return {
+        slot: Projection.of(camera)
+        for slot, camera in cameras.items()
+        if camera.link in (None, root)
+    }

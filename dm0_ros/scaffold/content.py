@@ -24,6 +24,11 @@ Box = tuple[int, int, int, int]
 Point = tuple[int, int]
 
 
+def name_paths(arms: Sequence[str]) -> tuple[str, ...]:
+    """The names of the paths of a robot with these end effectors."""
+    return tuple(arms) if len(arms) > 1 else PATH_NAMES[:1]
+
+
 @dataclass(frozen=True)
 class Scaffold:
     """What the robot reasons about one picture of its main view.

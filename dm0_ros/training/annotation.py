@@ -11,7 +11,7 @@ from dm0_ros.robots import load_robot
 from dm0_ros.robots.description import find_root, load_urdf
 from dm0_ros.robots.kinematics import Chain
 from dm0_ros.robots.spec import RobotSpec
-from dm0_ros.scaffold.content import Scaffold
+from dm0_ros.scaffold.content import Scaffold, name_paths
 from dm0_ros.scaffold.places import box_to_places, clip_to_picture, path_to_places
 from dm0_ros.scaffold.settings import ScaffoldSettings
 from dm0_ros.sim.simulator import Simulator
@@ -66,8 +66,7 @@ class Composer:
         self._names, self._task = world.object_names, world.task(recipe.task)
         camera = robot.simulation.cameras[recipe.scaffold.view]
         self._size = (camera.width, camera.height)
-        ends = [end.name for end in robot.end_effectors]
-        self._ends = ends if len(ends) > 1 else ["main"]
+        self._ends = name_paths([end.name for end in robot.end_effectors])
 
     def compose(
         self, moment: Mapping[str, np.ndarray], index: int, actions: Sequence[int] = ()

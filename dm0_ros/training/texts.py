@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dm0_ros.errors import Dm0Error
-from dm0_ros.policy.prompt import encode_cue, encode_prompt, find_stop
+from dm0_ros.policy.prompt import encode_cue, encode_lines, encode_prompt, find_stop
 from dm0_ros.policy.tokenizer import Tokenizer
 
 
@@ -85,7 +85,7 @@ def _encode(text: Text, tokenizer: Tokenizer, most_prompt: int, most_answer: int
     prompt = padded[valid].tolist()
     if text.answer is None:
         return _Ids(prompt, len(prompt), len(prompt), len(prompt))
-    lines = [tokenizer.encode(line) for line in text.answer.splitlines(keepends=True)]
+    lines = encode_lines(tokenizer, text.answer)
     count = sum(map(len, lines))
     if not 0 < count <= most_answer:
         raise AnswerError(

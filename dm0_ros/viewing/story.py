@@ -55,14 +55,15 @@ class Story:
     """
 
     def __init__(self, spec: RobotSpec, log: Log, rate: float) -> None:
-        self._log, self._pace, self._views = log, Pace(rate), Views(spec, log)
+        self._log, self._pace, self._tools = log, Pace(rate), ToolPaths(spec)
+        self._views = Views(spec, self._tools.frame, log)
         self._openings = {g.name: g.opening_per_joint for g in spec.grippers}
         self._names = spec.column_names
-        self._tools = ToolPaths(spec)
         self._plan: Plan | None = None
         self._instruction = ""
         self._relevance = Relevance()
         self._sketched: float | None = None  # s: stamp of the scaffold that is shown
+        self._cleared = -math.inf  # s: since when no words of older scaffolds are shown
         self._status: tuple[int, str, int] | None = None  # state, reason, epoch
         self._told: dict[str, float] = {}  # by line of a joint: moment of its last value
         self._pause = max(_PAUSE, 3.0 / rate)
@@ -167,7 +168,8 @@ class Story:
         if message.text:
             words += f"\n\n```\n{message.text}\n```"
         document = rerun.TextDocument(words, media_type=rerun.MediaType.MARKDOWN)
-        self._log.tell("scaffold", moment, document)
+        # Its picture may be from before what ended the words before it.
+        self._log.tell("scaffold", max(moment, self._cleared), document)
         if sketch.refusal:
             self._log.write(moment, f"scaffold refused: {sketch.refusal}", "WARN")
         self._views.sketch(sketch, moment)
@@ -175,7 +177,7 @@ class Story:
     def _drop_scaffold(self, moment: float) -> None:
         """Show no more of the newest one where it is about what is over."""
         if self._sketched is not None and not self._relevance.covers(self._sketched):
-            self._sketched = None
+            self._sketched, self._cleared = None, moment
             self._views.forget_scaffold(moment)
             self._log.clear("scaffold", moment)
 

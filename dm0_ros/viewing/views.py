@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dm0_ros.policy.protocol import Plan
-from dm0_ros.robots.cameras import Projection
+from dm0_ros.robots.cameras import find_still
 from dm0_ros.robots.spec import RobotSpec
 from dm0_ros.scaffold.drawing import BOX_COLOUR, PATH_COLOUR, horizon_colours
 from dm0_ros.scaffold.sketch import Sketch
@@ -21,12 +21,10 @@ _SCAFFOLD_LIFE = 10.0  # s after its picture that a scaffold is shown, unless an
 class Views:
     """Shows pictures, and over them the newest plan and scaffold."""
 
-    def __init__(self, spec: RobotSpec, log: Log) -> None:
+    def __init__(self, spec: RobotSpec, root: str, log: Log) -> None:
+        """``root`` of the robot's URDF is the frame that plans' paths are in."""
         self._log = log
-        cameras = spec.simulation.cameras if spec.simulation else {}
-        self._projections = {
-            slot: Projection.of(camera) for slot, camera in cameras.items() if not camera.link
-        }
+        self._projections = find_still(spec, root)
         self._sizes: dict[str, tuple[int, int]] = {}  # pixels of a slot's pictures
         self._plan: Plan | None = None
         self._paths = np.empty((0, 0, 3))

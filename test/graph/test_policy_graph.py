@@ -207,6 +207,26 @@ def test_executor_that_stopped_ends_the_goal(graph, tiny_checkpoint, client, sen
         assert "pressed the button" in result.message and "reset" in result.message
 
 
+def test_a_stop_and_a_reset_in_one_breath_end_the_goal(graph, tiny_checkpoint, client, sensors):
+    """As during an inference that takes seconds: nobody looks before both are over."""
+    start(graph, tiny_checkpoint)
+    chunks = graph.collect(ActionChunk, "action_chunk", COMMAND)
+    status = graph.node.create_publisher(ExecutorStatus, "executor_status", STATUS)
+    status.publish(ExecutorStatus(state=ExecutorStatus.EXECUTING, epoch=2))
+    graph.wait(status.get_subscription_count, "a listener")
+    handle = client.send(time_limit=10.0)
+    graph.wait(lambda: len(chunks) > 2, "plans")
+    stop = {"state": ExecutorStatus.HOLD, "needs_reset": True, "reason": "stop requested"}
+    status.publish(ExecutorStatus(epoch=2, **stop))
+    status.publish(ExecutorStatus(epoch=3))
+    _, result = client.result(handle)
+    assert result.outcome == Result.FAULT and "executor" in result.message
+    graph.wait(lambda: len(chunks) == result.plans)
+    assert {chunk.epoch for chunk in list(chunks)[1:]} == {2}, "it would move after the reset"
+    assert client.send(time_limit=0.5).accepted
+    graph.wait(lambda: chunks[-1].epoch == 3, "a plan of the next instruction")
+
+
 def test_progress_ends_the_goal(graph, tiny_progress_checkpoint, client, sensors):
     start(graph, tiny_progress_checkpoint, "progress_threshold:=0.2")
     outcome, result = client.result(client.send())

@@ -189,6 +189,15 @@ def test_two_arms_are_two_paths_in_a_message():
     assert list(message.action_tokens) == [0, 254]
 
 
+def test_a_message_bears_to_be_checked(monkeypatch):
+    """As with ROS_PYTHON_CHECK_FIELDS=1, which ROS reads once: each field must have its type."""
+    monkeypatch.setattr("dm0_ros.msg._spatial_scaffold.ros_python_check_fields", "1")
+    scaffold = Scaffold("go on", (10, 20, 300, 400), {"main": ((0, 0), (500, 1000))}, (0, 254))
+    thought = Thought("text", (1, 2), scaffold, "", GOOD, 2.5, 3.0, "high", 640, 480, 7.0)
+    box = message_from_thought(thought, "camera").box
+    np.testing.assert_allclose(box, [6.4, 9.6, 192.0, 192.0], rtol=1e-6)
+
+
 def test_a_refused_thought_shows_nothing_but_why():
     thought = Thought("garbage", (), None, "no scaffold", GOOD, 2.5, 3.0, "high", 640, 480, 7.0)
     sketch = Sketch.of(message_from_thought(thought, ""))
