@@ -79,7 +79,7 @@ def main(arguments=None) -> dict:
     )
     results = read_results(plan, options.seeds)
     settings = {key: getattr(options, key) for key in SETTINGS}
-    figures = {**settings, "seeds": options.seeds, **summarise_cells(results)}
+    figures = {**settings, "seeds": options.seeds, **summarise_cells(results, options.time_limit)}
     result = make_record("ablation", figures)
     if options.json:
         write_figures(options.json, result)

@@ -231,7 +231,7 @@ def test_an_answer_counts_as_written_if_generation_writes_it(clever):
 
 def run(cell, seed, right, answers, **more):
     episodes = [
-        {"kind": kind, "number": n, "success": bool(s)}
+        {"kind": kind, "number": n, "success": bool(s), "seconds": 1.0 if s else 2.0 + n}
         for kind, wins in right.items()
         for n, s in enumerate(wins)
     ]
@@ -254,7 +254,7 @@ def test_figures_are_as_by_hand():
     score = {"valid": True, "subtask": True, "box_iou": None, "path_error": None}
     box["episodes"][0]["scores"] = [score, {**score, "valid": False}]
     first = {"cell": "first", "seed": 0, "answers": none["answers"][:1] * 4}
-    figures = summarise_cells([first, none, box])
+    figures = summarise_cells([first, none, box], time_limit=5.0)
     assert list(figures["cells"]) == ["none", "subtask"]
     cell = figures["cells"]["subtask"]
     assert (cell["seen"]["successes"], cell["seen"]["by_seed"]) == (3, [0.75])
@@ -267,7 +267,10 @@ def test_figures_are_as_by_hand():
     assert row["new"] == {"difference": 1.0, "difference_95": (1.0, 1.0)}
     assert row["written"]["difference"] == -0.25
     table = make_table(figures)
-    assert "| subtask | decoupled | 75 (30 to 95) | 100 (51 to 100) | 0.50 | - | - |" in table
+    assert cell["untouched"] == 1 and figures["cells"]["none"]["untouched"] == 2
+    row = "| subtask | decoupled | 75 (30 to 95) | 100 (51 to 100) | 0 / 1 | 0.50 | - | - |"
+    assert row in table
+    assert "| nothing | decoupled | 50 (15 to 85) | 0 (0 to 49) | 4 / 2 | - | - | - |" in table
     assert "| subtask minus nothing | +25 (+0 to +75) | +100 (+100 to +100) |" in table
 
 

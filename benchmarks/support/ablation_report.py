@@ -30,14 +30,17 @@ _LABELS = {
 }
 
 
-def summarise_cells(results: Sequence[dict]) -> dict:
-    """Figures of all finished cells; the stages before are results of cell `first`."""
+def summarise_cells(results: Sequence[dict], time_limit: float) -> dict:
+    """Figures of all finished cells; the stages before are results of cell `first`.
+
+    An episode that was as long as ``time_limit`` (s) ended without a touch.
+    """
     by_cell: dict[str, dict[int, dict]] = defaultdict(dict)
     for result in results:
         by_cell[result["cell"]][result["seed"]] = result
     firsts = by_cell.pop("first", {})
     cells = {
-        cell.name: _summarise_cell(by_cell[cell.name], firsts)
+        cell.name: _summarise_cell(by_cell[cell.name], firsts, time_limit)
         for cell in CELLS
         if by_cell.get(cell.name)
     }
@@ -49,7 +52,7 @@ def summarise_cells(results: Sequence[dict]) -> dict:
     return {"cells": cells, "comparisons": comparisons}
 
 
-def _summarise_cell(runs: dict[int, dict], firsts: dict[int, dict]) -> dict:
+def _summarise_cell(runs: dict[int, dict], firsts: dict[int, dict], time_limit: float) -> dict:
     figures: dict = {"seeds": sorted(runs)}
     for kind in KINDS:
         own = [episode["success"] for run in runs.values() for episode in of_kind(run, kind)]
@@ -63,7 +66,10 @@ def _summarise_cell(runs: dict[int, dict], firsts: dict[int, dict]) -> dict:
                 for seed in sorted(runs)
             ],
         }
-    scores = [s for run in runs.values() for e in run["episodes"] for s in e.get("scores", ())]
+    episodes = [episode for run in runs.values() for episode in run["episodes"]]
+    missed = [not e["success"] and e["seconds"] >= time_limit for e in episodes]
+    figures["untouched"] = sum(missed)
+    scores = [score for episode in episodes for score in episode.get("scores", ())]
     figures["plans"] = len(scores)
     for name in ("valid", "subtask", "box_iou", "path_error"):
         values = [score[name] for score in scores if score[name] is not None]
@@ -134,14 +140,16 @@ def _mean(values: Iterable[float]) -> float | None:
 def make_table(figures: dict) -> str:
     """Markdown: what each cell came to, then the differences."""
     lines = [
-        "| says | gradients | seen, % | new, % | valid | box IoU | path, px "
+        "| says | gradients | seen, % | new, % | wrong / no touch | valid | box IoU | path, px "
         "| questions written, % | still chosen, % |",
-        "| --- " * 9 + "|",
+        "| --- " * 10 + "|",
     ]
     for cell in CELLS:
         if row := figures["cells"].get(cell.name):
             gradients = "decoupled" if cell.decouple else "coupled"
             parts = [_LABELS[cell.name], gradients, *(_share(row[kind]) for kind in KINDS)]
+            failures = sum(row[kind]["episodes"] - row[kind]["successes"] for kind in KINDS)
+            parts += [f"{failures - row['untouched']} / {row['untouched']}"]
             parts += [_number(row["valid"], 2), _number(row["box_iou"], 2)]
             parts += [_number(row["path_error"], 1)]
             parts += [_kept(row["questions"][way]) for way in _WAYS]
