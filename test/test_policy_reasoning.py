@@ -325,15 +325,17 @@ def test_a_text_is_used_while_it_is_young_and_answers_the_instruction(musing):
 @pytest.mark.parametrize(("stamp", "late"), [(15.5, False), (15.6, True)])
 def test_a_text_that_comes_too_late_for_every_plan_is_refused(musing, stamp, late):
     policy, listener = musing(max_age=3.0)
-    engine, planned = policy._mind._second, threading.Event()
+    engine, begun, planned = policy._mind._second, threading.Event(), threading.Event()
     write = engine.write
 
     def take_long(*arguments):
+        begun.set()
         assert planned.wait(PATIENCE)
         return write(*arguments)
 
     engine.write = take_long
     policy.infer(observe())
+    assert begun.wait(PATIENCE)  # or the newer observation would be the one to write about
     policy.infer(observe(stamp=stamp))
     planned.set()
     thought = listener.wait(1)

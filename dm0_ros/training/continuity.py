@@ -17,8 +17,9 @@ from dm0_ros.training.recipe import Recipe, RecipeError
 from dm0_ros.training.trainer import STATE
 
 _FILE = "run.json"
-# How a run is computed, not what comes of it, but for rounding.
-_FREE = ("loaders", "optimiser.save_every", "optimiser.recompute")
+# How a run is computed, not what comes of it, but for rounding; and how long, for who is not
+# content may go on for more steps.
+_FREE = ("loaders", "optimiser.save_every", "optimiser.recompute", "optimiser.steps")
 _CLOSE = 1e-6  # relative: another machine may add the same numbers in another order
 _REMEDY = "go on with what it began with, or give another folder with --out"
 
