@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of cells to figures with intervals, and figures to the table and plot of the docs."""
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -219,10 +220,11 @@ def draw(path: Path, figures: dict) -> None:
     above.set_ylabel("success, %")
     below.set_ylabel("questions right, %; grey: before")
     for axis in (above, below):
-        axis.set_xticks(places, [_LABELS[cell.name] for cell in cells], fontsize=7)
+        labels = [textwrap.fill(_LABELS[cell.name], 14) for cell in cells]
+        axis.set_xticks(places, labels, fontsize=8)
         axis.set_ylim(-5, 105)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="center left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
