@@ -224,7 +224,7 @@ def draw(path: Path, figures: dict) -> None:
         axis.set_xticks(places, labels, fontsize=8)
         axis.set_ylim(-5, 105)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, loc="center left")
+        axis.legend(fontsize=8, loc="lower left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
