@@ -21,7 +21,7 @@ from dm0_ros.scaffold.bins import from_bins
 from dm0_ros.training.losses import hybrid_losses
 from dm0_ros.training.sources.augmentation import AugmentationSettings
 from dm0_ros.training.sources.batches import BatchMaker, BatchSettings
-from dm0_ros.training.sources.discrete import DiscreteActions, DiscreteSettings
+from dm0_ros.training.sources.discrete import ActionWriter, DiscreteSettings
 from dm0_ros.training.sources.loader import Loader, LoaderSettings
 from dm0_ros.training.sources.mixture import Draw, Mixture
 from dm0_ros.training.sources.sample import Embodiment, SourceError
@@ -129,7 +129,7 @@ def test_answers_are_learnt_and_the_expert_never_sees_them(sources, maker, token
 
 
 def test_a_robots_rows_are_words_where_its_data_have_none(sources, stats, maker, tokenizer):
-    discrete = DiscreteActions.load(DiscreteSettings("paper", (0, 3)))
+    discrete = ActionWriter.load(DiscreteSettings("paper", (0, 3)))
     settings = replace(SETTINGS, discrete=discrete)
     drawn = draw(sources, (0, 1, 3), (1, 0, 5), (1, 0, 6), (2, 1, 6))
     drawn.samples[2] = replace(drawn.samples[2], answer="it is pose/0/6")
@@ -182,7 +182,7 @@ def test_pictures_change_as_far_as_answers_stay_true_of_them(sources, stats, tok
 
     def show(changes):
         augmentation = AugmentationSettings(**changes)
-        discrete = DiscreteActions.load(DiscreteSettings("nano", (4,)))
+        discrete = ActionWriter.load(DiscreteSettings("nano", (4,)))
         settings = replace(SETTINGS, masked_slots=("right_hand",), discrete=discrete)
         settings = replace(settings, augmentation=augmentation, longest_answer=80)
         return BatchMaker(settings, sources, stats, tokenizer)(drawn).images[:, 0]

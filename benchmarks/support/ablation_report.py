@@ -219,8 +219,8 @@ def draw(path: Path, figures: dict) -> None:
         below.plot(places + shift, values[1], "o", label=f"{way}, after")
     above.set_ylabel("success, %")
     below.set_ylabel("questions right, %; grey: before")
+    labels = [textwrap.fill(_LABELS[cell.name], 14) for cell in cells]
     for axis in (above, below):
-        labels = [textwrap.fill(_LABELS[cell.name], 14) for cell in cells]
         axis.set_xticks(places, labels, fontsize=8)
         axis.set_ylim(-5, 105)
         axis.grid(alpha=0.3)

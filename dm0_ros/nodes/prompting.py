@@ -16,6 +16,7 @@ from dm0_ros.action import ExecuteInstruction
 from dm0_ros.msg import ExecutorStatus
 from dm0_ros.nodes.quality import STATUS
 from dm0_ros.nodes.stamps import to_duration
+from dm0_ros.nodes.stop_guard import has_stopped
 from dm0_ros.replay.assignments import Assignment
 
 _MARGIN = 1.0  # s that a live task may go on after the recorded one before it is out of time
@@ -102,7 +103,7 @@ class Prompter:
     def _begin(self, assignment: Assignment) -> bool:
         if self._goal is not None:
             return False
-        if self._is_stopped():
+        if has_stopped(self._status):
             self._status.needs_reset, self._status.state = False, ExecutorStatus.IDLE
             self._reset()
             return False
@@ -112,9 +113,6 @@ class Prompter:
         goal.time_limit = to_duration(assignment.end - assignment.begin + _MARGIN)
         self._await(self._client.send_goal_async(goal), partial(self._take_answer, attempt))
         return True
-
-    def _is_stopped(self) -> bool:
-        return self._status.needs_reset or self._status.state == ExecutorStatus.FAULT
 
     def _take_answer(self, attempt: Attempt, handle: Any) -> None:
         if not handle.accepted:
@@ -136,7 +134,7 @@ class Prompter:
         return True
 
     def _take_status(self, message: ExecutorStatus) -> None:
-        stopped = self._is_stopped()
+        stopped = has_stopped(self._status)
         self._status = message
-        if self._is_stopped() and not stopped:
+        if has_stopped(self._status) and not stopped:
             self.faults.append(message.reason)

@@ -6,6 +6,11 @@ import threading
 from dm0_ros.msg import ExecutorStatus
 
 
+def has_stopped(status: ExecutorStatus) -> bool:
+    """Whether the executor takes no plans before somebody resets it."""
+    return status.needs_reset or status.state == ExecutorStatus.FAULT
+
+
 class StopGuard:
     """Watches the executor for one instruction at a time, all of whose plans are for one epoch.
 
@@ -48,7 +53,7 @@ class StopGuard:
             self._epoch = status.epoch
         if self._fault:
             return
-        if status.needs_reset or status.state == ExecutorStatus.FAULT:
+        if has_stopped(status):
             self._fault = (
                 f"the executor has stopped: {status.reason}; "
                 "reset it (service executor/reset) once that is safe"

@@ -96,9 +96,14 @@ def disagreement(continuous: ArrayLike, discrete: ArrayLike) -> Disagreement:
     )
 
 
+def are_rows(rows: Sequence[int], horizon: int) -> bool:
+    """Whether these are some rows of a plan of ``horizon``, rising."""
+    return bool(rows) and list(rows) == sorted(set(rows)) and rows[0] >= 0 and rows[-1] < horizon
+
+
 def _check_rows(action_rows: Sequence[int], horizon: int) -> np.ndarray:
     rows = list(action_rows)
-    if not rows or rows != sorted(set(rows)) or rows[0] < 0 or rows[-1] >= horizon:
+    if not are_rows(rows, horizon):
         raise ScaffoldError(
             f"action rows {rows} must be some, rising, from 0 to {horizon - 1}, the plan's last"
         )

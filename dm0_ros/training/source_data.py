@@ -12,7 +12,7 @@ from dm0_ros.robots import load_robot
 from dm0_ros.training.losses import HybridBatch
 from dm0_ros.training.recipe import SourceRecipe
 from dm0_ros.training.sources.batches import BatchMaker, BatchSettings
-from dm0_ros.training.sources.discrete import DiscreteActions
+from dm0_ros.training.sources.discrete import ActionWriter
 from dm0_ros.training.sources.loader import Loader, LoaderSettings
 from dm0_ros.training.sources.mixture import Mixture
 from dm0_ros.training.sources.opening import open_source
@@ -106,5 +106,5 @@ def _make_settings(recipe: SourceRecipe, sources: Sequence[Source]) -> BatchSett
         augmentation=recipe.augmentation,
         wordings=load_wordings(recipe.wordings) if recipe.wordings else None,
         fields={source.name: find_fields(source) for source in sources},
-        discrete=DiscreteActions.load(recipe.discrete) if recipe.discrete else None,
+        discrete=ActionWriter.load(recipe.discrete) if recipe.discrete else None,
     )

@@ -17,7 +17,7 @@ from dm0_ros.policy.tokenizer import Tokenizer, load_tokenizer
 from dm0_ros.robots.spec import Layout
 from dm0_ros.training.losses import HybridBatch
 from dm0_ros.training.sources.augmentation import AugmentationSettings, augment_sample
-from dm0_ros.training.sources.discrete import DiscreteActions
+from dm0_ros.training.sources.discrete import ActionWriter
 from dm0_ros.training.sources.mixture import Draw
 from dm0_ros.training.sources.sample import BrokenEpisodeError, Sample, Source, SourceError
 from dm0_ros.training.sources.wordings import INSTRUCTION, Wordings
@@ -38,7 +38,7 @@ class BatchSettings:
     pad: PadColour = PadColour.BLACK
     augmentation: AugmentationSettings | None = None
     wordings: Wordings | None = None
-    discrete: DiscreteActions | None = None  # taught where a robot's sample has no answer
+    discrete: ActionWriter | None = None  # taught where a robot's sample has no answer
     # What else wordings may say of a source: fields such as `robot` by the source's name.
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dm0_ros.scaffold.decoded import encode_rows
+from dm0_ros.scaffold.decoded import are_rows, encode_rows
 from dm0_ros.scaffold.grammar import Grammar, load_grammar
 from dm0_ros.training.sources.sample import SourceError
 
@@ -24,20 +24,20 @@ class DiscreteSettings:
     def require_rows(self, count: int) -> None:
         """Raises `SourceError` where they are no rising rows of a chunk of ``count``."""
         rows = list(self.rows)
-        if not rows or rows != sorted(set(rows)) or rows[0] < 0 or rows[-1] >= count:
+        if not are_rows(rows, count):
             message = f"are {rows}; name some, rising, from 0 to {count - 1}, the chunk's last"
             raise SourceError(message, key=("rows",))
 
 
 @dataclass(frozen=True)
-class DiscreteActions:
+class ActionWriter:
     """Writes rows as the line of a scaffold that is the actions'."""
 
     grammar: Grammar
     rows: tuple[int, ...]
 
     @classmethod
-    def load(cls, settings: DiscreteSettings) -> "DiscreteActions":
+    def load(cls, settings: DiscreteSettings) -> "ActionWriter":
         """Raises `ResourceError` where there is no such grammar."""
         return cls(load_grammar(settings.grammar), settings.rows)
 
